@@ -1,0 +1,48 @@
+"""Reading: whatever the user names becomes one raw table. Readers are plug-ins; this file only picks one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from emlyn import plugins
+from emlyn.core.table import Table
+from emlyn.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """A raw table and how it was read."""
+
+    table: Table
+    """Numbers, booleans and dates where the source is typed; text exactly as written otherwise."""
+    source: str
+    """As the user named it, passwords removed."""
+    dialect: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    """What had to be repaired to read it: ragged lines, duplicate column names, NUL bytes."""
+
+
+class Reader(Protocol):
+    """Reads one kind of source."""
+
+    name: str
+
+    def accepts(self, source: Any) -> bool:
+        """Can this reader read it? Looks at the type, the name or the first bytes; never reads it all."""
+
+    def read(self, source: Any) -> Read:
+        """Raises DataError with what is wrong, where, what was allowed and what to do next."""
+
+
+def read(source: Any) -> Read:
+    """Read a path, glob, folder, database URL, dataframe or array. Raises DataError."""
+    for reader in plugins.collect("readers"):
+        if reader.accepts(source):
+            found: Read = reader.read(source)
+            return found
+    raise DataError(
+        f"cannot read {str(source)[:200]!r}",
+        allowed="CSV, TSV, Parquet, JSON lines, Excel (also .gz, .zst), a folder or glob of them, DBURL::table-or-query, a dataframe",
+        next_step="check the path and the file's ending",
+    )

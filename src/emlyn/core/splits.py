@@ -1,0 +1,112 @@
+"""Parting rows: the seal, and the folds. Folds follow the split rule of the problem; the seal follows row content, never a seed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from emlyn.core.dataset import Dataset, Fold, fold_at
+from emlyn.core.table import Table, row_hashes
+from emlyn.records.problem import SplitRule
+
+SEAL_FROM = 2_000
+"""Rows from which a part is sealed; below, every row trains."""
+SEALED_SHARE = 0.2
+SEALED_MOST = 5_000
+
+
+def sealed_rows(table: Table, rule: SplitRule, group: np.ndarray | None = None, time: np.ndarray | None = None) -> np.ndarray:
+    """Boolean mask (n,) of the rows put under seal: a fifth, at most 5,000, none below 2,000 rows.
+
+    By time: the latest rows. By group: whole groups, chosen by the hash of the group's smallest row hash. Otherwise the rows with
+    the smallest content hash; equal rows share a hash, so twins fall on one side.
+    """
+    n = table.rows
+    mask = np.zeros(n, dtype=bool)
+    if n < SEAL_FROM or rule.sealed == 0:
+        return mask
+    wanted = min(int(n * SEALED_SHARE), SEALED_MOST)
+    if rule.kind == "time" and time is not None:
+        order = np.argsort(time, kind="stable")
+        edge = time[order[n - wanted]]
+        late = time >= edge if (time >= edge).sum() <= 1.5 * wanted else time > edge
+        return late
+    key = row_hashes(table)
+    if rule.kind == "group" and group is not None:
+        smallest = np.full(int(group.max()) + 1, np.iinfo(np.uint64).max, dtype=np.uint64)
+        np.minimum.at(smallest, group, key)
+        key = smallest[group]
+    order = np.argsort(key, kind="stable")
+    edge = key[order[wanted - 1]]
+    return key <= edge if (key <= edge).sum() <= 1.5 * wanted else key < edge
+
+
+def make_folds(data: Dataset, rule: SplitRule, count: int, seed: int = 0, *, stratify: bool = False) -> list[Fold]:
+    """`count` folds by the rule: stratified or random, whole groups together, or forward in time.
+
+    Forward in time gives expanding windows: fold k learns from everything before its block. Raises ValueError for count < 2.
+    """
+    if count < 2:
+        raise ValueError("at least two folds are needed")
+    n = len(data)
+    if rule.kind == "time" and data.time is not None:
+        return _forward(data, rule, count)
+    rng = np.random.default_rng(seed)
+    if rule.kind == "group" and data.group is not None:
+        side = _group_sides(data, count, rng, stratify)
+    elif stratify and data.answers is not None:
+        side = _stratified_sides(data.answers, count, rng)
+    else:
+        side = rng.permutation(np.arange(n) % count)
+    return [fold_at(data, np.flatnonzero(side == k), k) for k in range(count)]
+
+
+def holdout(data: Dataset, rule: SplitRule, share: float, seed: int = 0, *, stratify: bool = False) -> Fold:
+    """One fold that asks about `share` of the units."""
+    count = max(2, round(1 / share))
+    return make_folds(data, rule, count, seed, stratify=stratify)[-1 if rule.kind == "time" else 0]
+
+
+def _stratified_sides(answers: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    side = np.empty(len(answers), dtype=np.int64)
+    offset = 0
+    for code in np.unique(answers):
+        rows = np.flatnonzero(answers == code)
+        side[rng.permutation(rows)] = (np.arange(len(rows)) + offset) % count
+        offset += len(rows)
+    return side
+
+
+def _group_sides(data: Dataset, count: int, rng: np.random.Generator, stratify: bool) -> np.ndarray:
+    """Whole groups to the side where they even out size and, when asked, class counts: large groups first (as StratifiedGroupKFold)."""
+    assert data.group is not None
+    _, group = np.unique(data.group, return_inverse=True)
+    groups = int(group.max()) + 1
+    classes = data.answers.astype(np.int64) if stratify and data.answers is not None else np.zeros(len(group), dtype=np.int64)
+    table = np.zeros((groups, int(classes.max()) + 1))
+    np.add.at(table, (group, classes), 1.0)
+    share = table / table.sum(axis=0).clip(min=1)
+    order = rng.permutation(groups)
+    order = order[np.argsort(-table[order].max(axis=1), kind="stable")]
+    load, place = np.zeros((count, table.shape[1])), np.empty(groups, dtype=np.int64)
+    for g in order:
+        cost = (load + share[g]).std(axis=0).mean() if count == 1 else np.array(
+            [np.where(np.arange(count)[:, None] == k, load + share[g], load).std(axis=0).mean() for k in range(count)]
+        )
+        place[g] = int(np.argmin(np.round(cost, 12) + 1e-13 * load.sum(axis=1)))
+        load[place[g]] += share[g]
+    return place[group]
+
+
+def _forward(data: Dataset, rule: SplitRule, count: int) -> list[Fold]:
+    assert data.time is not None
+    order = np.argsort(data.time, kind="stable")
+    edges = np.linspace(0, len(order), count + 2).astype(int)[1:]
+    folds = []
+    for k in range(count):
+        ask = order[edges[k] : edges[k + 1]]
+        before = order[: edges[k]]
+        if rule.embargo_s and len(ask):
+            before = before[data.time[before] <= data.time[ask].min() - rule.embargo_s]
+        if len(ask) and len(before):
+            folds.append(fold_at(data, ask, len(folds), before))
+    return folds

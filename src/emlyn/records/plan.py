@@ -1,0 +1,35 @@
+"""What the search will try."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way to learn: a learner, its settings and the features it sees. Two recipes with one digest are the same."""
+
+    name: str
+    """Short and unique in the plan: `lightgbm-extra`."""
+    learner: str
+    params: dict[str, Any] = field(default_factory=dict)
+    features: tuple[str, ...] = ()
+    """Feature ideas on top of the plain columns: `target_encoding`, `arithmetic`, …"""
+    why: str = ""
+    """The hypothesis: what this recipe should be good at."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Recipes in the order tried, the folds and the limits."""
+
+    recipes: tuple[Recipe, ...]
+    folds: int
+    why: str = ""
+    repeats: int = 1
+    sample: int = 0
+    """Rows used to choose among recipes where not all are; 0 = all."""
+    threads: int = 1
+    trials: int | None = None
+    """A number of trials instead of a time limit: the run is then repeatable."""

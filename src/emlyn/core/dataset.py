@@ -31,6 +31,8 @@ class Dataset:
     """Code of the entity of each unit (m,): units of one group stay together."""
     time: np.ndarray | None = None
     """Seconds since 1970 of each unit (m,)."""
+    classes: int = 0
+    """How many classes the answers' codes stand for (some may be absent here); 0 = answers are numbers."""
     shared: dict[str, Any] = field(default_factory=dict)
     """Views derived from the base tables (encodings, binned data), computed once and shared by every cut."""
 
@@ -54,9 +56,9 @@ class Dataset:
         return replace(self, answers=None, weight=None)
 
 
-def rows_dataset(table: Table, answers: np.ndarray | None = None, **extra: np.ndarray | None) -> Dataset:
+def rows_dataset(table: Table, answers: np.ndarray | None = None, *, classes: int = 0, **extra: np.ndarray | None) -> Dataset:
     """A dataset whose units are the rows of one table; `extra`: weight, group, time."""
-    return Dataset({"rows": table}, np.arange(table.rows), answers, **extra)  # type: ignore[arg-type]
+    return Dataset({"rows": table}, np.arange(table.rows), answers, classes=classes, **extra)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False)

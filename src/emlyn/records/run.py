@@ -8,9 +8,10 @@ from typing import Any
 from emlyn.records.data_card import DataCard
 from emlyn.records.evaluation import Evaluation, Explanation
 from emlyn.records.finding import Finding, Question
-from emlyn.records.journal import Trial
+from emlyn.records.journal import Entry, Trial
 from emlyn.records.options import TrainOptions
 from emlyn.records.problem import Problem
+from emlyn.records.repair import Repair
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,18 @@ class Evidence:
     lineage: Lineage
     naive_score: dict[str, float] = field(default_factory=dict)
     """The score under the naive split beside the honest one, where they differ."""
+    model: str = ""
+    """`name:version`, once it is registered."""
+    repairs: tuple[Repair, ...] = ()
+    """Those applied, each with its own score before and after where it was measured."""
+    audit_scores: dict[str, float] = field(default_factory=dict)
+    """`Audit.scores`: probe scores by situation (`with COLUMN`, `without COLUMN`), for the quarantined columns."""
+    canary: dict[str, float] = field(default_factory=dict)
+    """`Audit.canary`: negative controls."""
+    left_out: tuple[str, ...] = ()
+    """What was skipped for time or want of material, with the reason."""
+    journal: tuple[Entry, ...] = ()
+    """The run's journal, in the order written."""
 
 
 @dataclass(frozen=True)

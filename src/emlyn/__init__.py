@@ -13,10 +13,10 @@ __version__ = "0.1.0"
 __all__ = ["Classifier", "Regressor", "audit", "load", "train"]
 
 if TYPE_CHECKING:
-    from emlyn.engineer import audit, load, train
+    from emlyn.doors.python import audit, load, train
     from emlyn.estimators import Classifier, Regressor
 
-_HOMES = {"train": "engineer", "audit": "engineer", "load": "engineer", "Classifier": "estimators", "Regressor": "estimators"}
+_HOMES = {"train": "doors.python", "audit": "doors.python", "load": "doors.python", "Classifier": "estimators", "Regressor": "estimators"}
 
 
 def __getattr__(name: str) -> Any:

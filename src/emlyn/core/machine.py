@@ -1,0 +1,66 @@
+"""This machine: cores that are free, memory that may be used, how old the process is, which packages are here."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from importlib import metadata
+from pathlib import Path
+
+PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "scikit-learn", "lightgbm", "catboost", "xgboost-cpu", "optuna", "sqlalchemy", "starlette", "ray", "torch")
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def usable_cores() -> int:
+    """Cores this process may run on: the affinity mask, capped by the cgroup's CPU quota."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _read(CGROUP / "cpu.max").split()
+    if len(quota) == 2 and quota[0] != "max":
+        cores = min(cores, max(1, round(int(quota[0]) / int(quota[1]))))
+    return max(1, cores)
+
+
+def usable_memory() -> int:
+    """Bytes that may still be used: what the system has available, capped by the cgroup's limit; 0 when unknown."""
+    found = 0
+    for line in _read(Path("/proc/meminfo")).splitlines():
+        if line.startswith("MemAvailable:"):
+            found = int(line.split()[1]) * 1024
+    limit, used = _read(CGROUP / "memory.max"), _read(CGROUP / "memory.current")
+    if limit.isdigit() and used.isdigit():
+        room = max(0, int(limit) - int(used))
+        found = min(found, room) if found else room
+    return found
+
+
+def process_age() -> float:
+    """Seconds since this process began, interpreter start included; 0.0 where the system does not tell."""
+    stat = _read(Path("/proc/self/stat"))
+    if not stat or not hasattr(time, "CLOCK_BOOTTIME"):
+        return 0.0
+    ticks = int(stat.rsplit(")", 1)[1].split()[19])
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"))
+
+
+def package_versions() -> dict[str, str]:
+    """Installed versions of the packages that shape a model."""
+    found: dict[str, str] = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def describe_machine() -> str:
+    memory = usable_memory()
+    return f"{platform.system()} {platform.machine()}, {usable_cores()} cores" + (f", {memory / 2**30:.0f} GiB free" if memory else "")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""  # another system, or no such limit: the caller has a default

@@ -34,6 +34,21 @@ def usable_memory() -> int:
     return found
 
 
+def busy_share(pause: float = 0.05) -> float:
+    """Share of all cores that are busy over the next `pause` seconds, our own work counted; 0.0 where the system does not tell."""
+    before = _cpu_ticks()
+    time.sleep(pause)
+    after = _cpu_ticks()
+    total = sum(after) - sum(before)
+    return 1 - (after[3] - before[3]) / total if total > 0 else 0.0
+
+
+def _cpu_ticks() -> list[int]:
+    """user, nice, system, idle, … summed over all cores."""
+    first = _read(Path("/proc/stat")).partition("\n")[0].split()
+    return [int(t) for t in first[1:]] if first[:1] == ["cpu"] else []
+
+
 def process_age() -> float:
     """Seconds since this process began, interpreter start included; 0.0 where the system does not tell."""
     stat = _read(Path("/proc/self/stat"))

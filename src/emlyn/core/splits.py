@@ -2,16 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 
 from emlyn.core.dataset import Dataset, Fold, fold_at
-from emlyn.core.table import Table, row_hashes
+from emlyn.core.table import Column, Table, row_hashes
 from emlyn.records.problem import SplitRule
 
 SEAL_FROM = 2_000
 """Rows from which a part is sealed; below, every row trains."""
 SEALED_SHARE = 0.2
 SEALED_MOST = 5_000
+
+
+TWINS = "identical rows"
+"""`SplitRule.by` where rows with equal features are kept together."""
+
+
+def twin_codes(table: Table, names: Sequence[str]) -> np.ndarray:
+    """One code per distinct content of the named columns (n,) of int64: rows with equal cells share a code.
+
+    Hashes every row on the columns with the most different values first, and only what collides there on all, so that wide tables stay cheap.
+    """
+    if not names:
+        return np.arange(table.rows)
+    telling = sorted(names, key=lambda n: -_variety(table[n]))[:6]
+    _, codes = np.unique(row_hashes(table, telling), return_inverse=True)
+    shared = np.flatnonzero(np.bincount(codes)[codes] > 1)
+    if len(telling) < len(names) and len(shared):
+        _, fine = np.unique(row_hashes(table.select(names).take(shared)), return_inverse=True)
+        codes[shared] = fine + int(codes.max()) + 1
+    return codes.astype(np.int64)
+
+
+def _variety(column: Column, most: int = 2_000) -> int:
+    """How many different values a spread of cells holds."""
+    return len(np.unique(column.values[:: max(1, len(column) // most)]))
 
 
 def sealed_rows(table: Table, rule: SplitRule, group: np.ndarray | None = None, time: np.ndarray | None = None) -> np.ndarray:
@@ -51,6 +79,8 @@ def make_folds(data: Dataset, rule: SplitRule, count: int, seed: int = 0, *, str
     if rule.kind == "time" and data.time is not None:
         return _forward(data, rule, count)
     rng = np.random.default_rng(seed)
+    if rule.kind == "group" and rule.by == TWINS and data.group is None:
+        data = replace(data, group=twin_codes(data.rows.take(data.units), tuple(data.rows)))
     if rule.kind == "group" and data.group is not None:
         side = _group_sides(data, count, rng, stratify)
     elif stratify and data.answers is not None:
@@ -86,6 +116,11 @@ def _group_sides(data: Dataset, count: int, rng: np.random.Generator, stratify: 
     np.add.at(table, (group, classes), 1.0)
     share = table / table.sum(axis=0).clip(min=1)
     order = rng.permutation(groups)
+    if groups > 1_000:  # so many that dealing them out by size and commonest class evens out by itself
+        deal = order[np.lexsort((table[order].argmax(axis=1), -table[order].sum(axis=1)))]
+        dealt = np.empty(groups, dtype=np.int64)
+        dealt[deal] = np.arange(groups) % count
+        return dealt[group]
     order = order[np.argsort(-table[order].max(axis=1), kind="stable")]
     load, place = np.zeros((count, table.shape[1])), np.empty(groups, dtype=np.int64)
     for g in order:

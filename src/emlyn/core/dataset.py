@@ -33,6 +33,8 @@ class Dataset:
     """Seconds since 1970 of each unit (m,)."""
     classes: int = 0
     """How many classes the answers' codes stand for (some may be absent here); 0 = answers are numbers."""
+    state: Dataset | None = None
+    """What may be known at the moment of asking beside what was learned: a series' history, a user's past interactions."""
     shared: dict[str, Any] = field(default_factory=dict)
     """Views derived from the base tables (encodings, binned data), computed once and shared by every cut."""
 

@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from emlyn.core.units import byte_count, seconds
+from emlyn.core import units
 from emlyn.errors import OptionError
 from emlyn.records.options import TrainOptions
 from emlyn.types import Kind
@@ -33,11 +33,11 @@ def train_options(given: Mapping[str, Any]) -> TrainOptions:
                 f"there is no option {name!r}", allowed=", ".join(known), next_step=f"did you mean {near[0]!r}?" if near else "see: emlyn train --help"
             )
     if "budget" in said:
-        said["budget"] = seconds(said["budget"], "budget")
+        said["budget"] = units.seconds(said["budget"], "budget")
     if "max_latency" in said:
-        said["max_latency"] = seconds(said["max_latency"], "max_latency")
+        said["max_latency"] = units.seconds(said["max_latency"], "max_latency")
     if "memory" in said:
-        said["memory"] = byte_count(said["memory"], "memory")
+        said["memory"] = units.bytes(said["memory"], "memory")
     if "types" in said:
         said["types"] = column_types(said["types"])
     for name in TUPLES:

@@ -1,0 +1,5 @@
+"""`python -m emlyn`."""
+
+from emlyn.doors.cli import main
+
+main()

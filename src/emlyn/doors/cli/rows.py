@@ -1,0 +1,116 @@
+"""Commands that look at rows: audit, predict, evaluate, explain, report."""
+
+from __future__ import annotations
+
+import typer
+
+from emlyn.doors.cli.train import JSON
+
+MODEL = typer.Argument(..., help="NAME (its champion), NAME@alias, NAME:version, or a path to a .emlyn file.")
+
+
+def audit(
+    data: str = typer.Argument(..., help="A file, folder, glob, object-store URL, or DBURL::table-or-query."),
+    target: str = typer.Option(None, "--target", help="The column to predict; with it also leaks, bias and the framing are looked at."),
+    against: str = typer.Option(None, "--against", help="A second table: drift between the two."),
+    traps: bool = typer.Option(False, "--traps", help="Plant known defects into copies of the table and show which are caught."),
+    type: list[str] = typer.Option(None, "--type", help="COL=number|boolean|date|category|text|id. Repeatable."),
+    group: str = typer.Option(None, "--group", help="The column whose rows belong together."),
+    time: str = typer.Option(None, "--time", help="The column that orders rows in time."),
+    sensitive: list[str] = typer.Option(None, "--sensitive", help="A column to check for fairness. Repeatable."),
+    known: list[str] = typer.Option(None, "--known", help="A column you vouch for. Repeatable."),
+    repairs: str = typer.Option(None, "--repairs", help="none, safe or all. [safe]"),
+    without: list[str] = typer.Option(None, "--without", help="A check code or finding id whose repair is undone. Repeatable."),
+    budget: str = typer.Option("5m", "--budget", help="A maximum of wall-clock time."),
+    json: bool = JSON,
+) -> None:
+    """The data card alone: types, findings, the framing it would choose; with --against also drift."""
+    from emlyn.doors import python
+    from emlyn.doors.cli import show
+
+    said = {"types": type or None, "group": group, "time": time, "sensitive": sensitive or None, "include": known or None, "repairs": repairs, "without": without or None}
+    result = python.audit(data, target, against=against, traps=traps, budget=budget, **{k: v for k, v in said.items() if v is not None}).result
+    show.as_json(result) if json else show.audited(result)
+
+
+def predict(
+    model: str = MODEL,
+    data: str = typer.Argument(..., help="Rows to score: the same kinds of source as train."),
+    out: str = typer.Option(None, "--out", help="Where to write: .csv, .parquet or .jsonl. [CSV on stdout]"),
+    explain: bool = typer.Option(False, "--explain", help="Add the main reasons for each row."),
+    json: bool = JSON,
+) -> None:
+    """Batch scoring: one output row per input row, in order; refused rows are kept, with the reason."""
+    from emlyn.doors import python
+    from emlyn.doors.cli import show
+
+    summary = python.load(model).predict_file(data, out, explain=explain, to_stdout=not json)
+    if json:
+        show.as_json(summary)
+    elif out:
+        show.out(f"{summary['rows']:,} rows scored, {summary['refused']:,} refused -> {summary['out']}")
+
+
+def evaluate(
+    model: str = MODEL,
+    data: str = typer.Argument(..., help="Labelled rows."),
+    json: bool = JSON,
+) -> None:
+    """The evaluation on labelled rows that the model has not seen."""
+    from emlyn.doors import python
+    from emlyn.doors.cli import show
+
+    result = python.load(model).evaluate(data)
+    if json:
+        show.as_json(result)
+        return
+    show.out(f"{result['model']} on {result['rows']:,} rows of {result['source']}")
+    for name, m in result["evaluation"].items():
+        show.out(f"  {show.measure(name, m)}")
+    if result["verdict"]:
+        show.out(f"\n{show.paint(result['verdict'].upper(), result['verdict'])}: {result['why']}")
+
+
+def explain(
+    model: str = MODEL,
+    data: str = typer.Argument(None, help="Rows to explain; without it, what drives the model overall."),
+    row: int = typer.Option(None, "--row", help="Only this row of DATA, counted from 0."),
+    json: bool = JSON,
+) -> None:
+    """Global and per-row reasons."""
+    from emlyn.doors import python
+    from emlyn.doors.cli import show
+
+    loaded = python.load(model)
+    if data is None:
+        result = loaded.drivers()
+        if json:
+            show.as_json(result)
+            return
+        show.out(f"What drives {result['model']} ({result['method']})\n")
+        show.table(result["drivers"], ["column", "importance", "low", "high", "direction"], ["importance", "low", "high"])
+        return
+    result = loaded.reasons_for(data, row)
+    if json:
+        show.as_json(result)
+        return
+    for found in result["rows"][:20]:
+        show.out(f"row {found['row']}: {found['prediction']}")
+        for reason in found["reasons"][:5]:
+            show.out(f"    {reason['push']:+.3f}  {reason['column']} = {reason['value']}")
+    if len(result["rows"]) > 20:
+        show.out(show.dim(f"and {len(result['rows']) - 20} more rows: see --json"))
+
+
+def report(
+    model: str = MODEL,
+    out: str = typer.Option(None, "--out", help="Where to write it. [MODEL-report.html or MODEL-KIND.md in this folder]"),
+    as_: str = typer.Option("report", "--as", help="report, model-card, datasheet, tripod-ai, probast-ai, stard-ai, eu-ai-act or sr-26-2."),
+    json: bool = JSON,
+) -> None:
+    """The self-contained HTML report, or a document for a regulator."""
+    from emlyn.doors import python
+    from emlyn.doors.cli import show
+
+    written = python.load(model).write_report(out, as_)
+    show.as_json({"model": model, "as": as_, "out": written}) if json else show.out(written)

@@ -1,0 +1,139 @@
+"""What commands print for people. Everything here has a JSON twin in `doors/results.py`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+COLORS = {"fail": 31, "warn": 33, "info": 36, "use": 32, "use with care": 33, "do not use yet": 31}
+MARKS = {"fail": "✗", "warn": "!", "info": "·"}
+SHOWN = 8
+"""Findings of one severity shown on a terminal; the report holds them all."""
+
+
+def out(text: str = "") -> None:
+    sys.stdout.write(text + "\n")
+
+
+def as_json(result: Any) -> None:
+    """One JSON object on stdout and nothing else there."""
+    sys.stdout.write(json.dumps(result, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def paint(text: str, color: str) -> str:
+    """Colour on a terminal, plain text elsewhere."""
+    return f"\x1b[1;{COLORS[color]}m{text}\x1b[0m" if sys.stdout.isatty() and color in COLORS else text
+
+
+def dim(text: str) -> str:
+    return f"\x1b[2m{text}\x1b[0m" if sys.stdout.isatty() else text
+
+
+def number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def measure(name: str, m: dict[str, Any]) -> str:
+    """`roc_auc 0.912 (0.894 to 0.928)`."""
+    if m.get("value") is None:
+        return f"{name} - ({m.get('method', '')})"
+    interval = f" ({number(m['low'])} to {number(m['high'])})" if m.get("low") is not None else ""
+    return f"{name} {number(m['value'])}{interval}"
+
+
+def findings(found: list[dict[str, Any]]) -> None:
+    for severity in ("fail", "warn", "info"):
+        group = [f for f in found if f["severity"] == severity]
+        for f in group[:SHOWN]:
+            out(f"  {paint(MARKS[severity], severity)} {f['message']}")
+            if f.get("detail"):
+                out(dim(f"      {f['code']}: {f['detail']}" + (f" [undo: {f['undo']}]" if f.get("applied") and f.get("undo") else "")))
+        if len(group) > SHOWN:
+            out(dim(f"    and {len(group) - SHOWN} more of severity {severity}: see the report or --json"))
+
+
+def questions(found: Iterable[dict[str, Any]]) -> None:
+    for q in found:
+        out(f"  ? {q['text']}")
+        scores = ", ".join(f"{k}: {number(v)}" for k, v in (q.get("scores") or {}).items())
+        out(dim(f"      taken: {q['taken']}; the other answer: {q['flag']}" + (f"; scores: {scores}" if scores else "")))
+
+
+def table(rows: list[dict[str, Any]], columns: list[str], right: Iterable[str] = ()) -> None:
+    """A plain aligned table."""
+    right = set(right)
+    cells = [[_cell(r.get(c)) for c in columns] for r in rows]
+    widths = [max(len(c), *(len(row[i]) for row in cells)) if cells else len(c) for i, c in enumerate(columns)]
+    out("  " + "  ".join(c.rjust(w) if c in right else c.ljust(w) for c, w in zip(columns, widths, strict=True)).rstrip())
+    for row in cells:
+        out("  " + "  ".join(v.rjust(w) if c in right else v.ljust(w) for c, v, w in zip(columns, row, widths, strict=True)).rstrip())
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return number(value)
+    text = str(value).replace("\n", " ")
+    return text if len(text) <= 48 else text[:45] + "..."
+
+
+def trained(result: dict[str, Any], sentence: str) -> None:
+    """The end of `emlyn train`."""
+    out()
+    word = result["verdict"] or "no verdict"
+    out(f"{paint(word.upper(), word)}: {result['why'] or ''}")
+    if sentence:
+        out(sentence)
+    out()
+    metric = result["metric"]
+    out(f"  {measure(metric, result['evaluation'].get(metric, {}))}   [{result['method']}, n = {result['evaluation'].get(metric, {}).get('n', 0):,}]")
+    out(f"  {measure('baseline ' + metric, result['baseline'].get(metric, {}))}")
+    out(dim(f"  rows parted: {result['split']['kind']}" + (f" by {result['split']['by']}" if result["split"]["by"] else "") + f"; {result['split']['why']}"))
+    if result["findings"]:
+        out("\nWhat the audit found")
+        findings(result["findings"])
+    if result["excluded"]:
+        out("\nColumns not used")
+        for name, why in list(result["excluded"].items())[:SHOWN]:
+            out(f"  {name}: {why}")
+        if len(result["excluded"]) > SHOWN:
+            out(dim(f"    and {len(result['excluded']) - SHOWN} more"))
+    if result["questions"]:
+        out("\nOnly you can answer (the safe answer was taken)")
+        questions(result["questions"])
+    out("\nLeaderboard (on rows not learned from)")
+    table(result["leaderboard"][:12], ["recipe", "score", "spread", "fit_s", "weight", "note"], ["score", "spread", "fit_s", "weight"])
+    out(f"\nModel   {result['model']}" + (f" ({', '.join(result['aliases'])})" if result["aliases"] else ""))
+    out(f"File    {result['path']}")
+    out(f"Report  {result['report']}")
+    out(dim(f"Next    emlyn predict {result['model'].split(':')[0]} NEW_ROWS.csv   |   emlyn explain {result['model'].split(':')[0]}   |   emlyn models"))
+    out(dim(f"{result['wall_s']:.1f} s of {result['budget_s']:.0f} s" + (f", first model after {result['first_model_s']:.1f} s" if result.get("first_model_s") else "")))
+
+
+def audited(result: dict[str, Any]) -> None:
+    """`emlyn audit`."""
+    out(f"{result['source']}: {result['rows']:,} rows, {len(result['columns']):,} columns")
+    for note in result["notes"]:
+        out(dim(f"  note: {note}"))
+    out()
+    rows = [
+        {"column": c["name"], "kind": c["kind"], "role": c["role"], "missing": f"{100 * c['missing'] / max(1, c['rows']):.1f} %", "distinct": c["distinct"], "why": c["why"]}
+        for c in result["columns"][:60]
+    ]
+    table(rows, ["column", "kind", "role", "missing", "distinct", "why"], ["missing", "distinct"])
+    if len(result["columns"]) > 60:
+        out(dim(f"    and {len(result['columns']) - 60} more columns: see --json"))
+    if result["problem"]:
+        p = result["problem"]
+        out(f"\nThe question: {p['task']} of {p['target']!r}, judged by {p['metric']}" + (f", positive = {p['positive']!r}" if p["positive"] else ""))
+        for why in p["why"].values():
+            out(dim(f"  {why}"))
+        out(dim(f"  rows parted: {p['split']['kind']}" + (f" by {p['split']['by']}" if p["split"]["by"] else "") + f"; {p['split']['why']}"))
+    out("\nFindings" if result["findings"] else "\nNothing found that needs you.")
+    findings(result["findings"])
+    if result["questions"]:
+        out("\nOnly you can answer (the safe answer was taken)")
+        questions(result["questions"])

@@ -1,0 +1,62 @@
+"""What a fit will cost: log-linear in rows and columns per learner, with shipped priors that the first measured folds correct."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from emlyn.core.dataset import Dataset
+from emlyn.records.plan import Recipe
+
+_PRIOR: dict[str, tuple[float, float, float]] = {
+    "baseline": (0.005, 0.2, 0.1),
+    "linear": (0.15, 0.9, 0.6),
+    "lightgbm": (0.5, 0.65, 0.4),
+    "catboost": (1.0, 0.6, 0.4),
+    "trees": (0.35, 0.9, 0.5),
+    "mlp": (2.0, 0.9, 0.3),
+}
+"""learner -> (seconds of one fold at 1,000 rows x 10 columns on one core, exponent of rows, exponent of columns)."""
+_UNKNOWN = (1.0, 1.0, 0.5)
+_BYTES_PER_CELL = {"baseline": 2.0, "lightgbm": 10.0, "catboost": 24.0}
+"""Bytes that a fit takes per cell of the table it learns from, beyond the table itself."""
+
+
+@dataclass
+class Costs:
+    """Seconds of one fold of a recipe on `rows` x `columns`, learned online. `fixed` keeps the priors: then nothing depends on a clock."""
+
+    rows: int
+    columns: int
+    classes: int
+    fixed: bool = False
+    _seen: dict[str, list[float]] = field(default_factory=dict)
+
+    def expect(self, recipe: Recipe) -> float:
+        """Seconds of one fold: measured on this recipe's siblings where there are any (geometric mean), the prior otherwise."""
+        seen = self._seen.get(recipe.name) or self._seen.get(recipe.learner)
+        return math.exp(sum(seen) / len(seen)) if seen else self.prior(recipe)
+
+    def prior(self, recipe: Recipe) -> float:
+        base, by_rows, by_columns = _PRIOR.get(recipe.learner, _UNKNOWN)
+        several = max(1.0, (self.classes - 1) ** 0.8) if self.classes > 2 else 1.0
+        return base * (self.rows / 1_000) ** by_rows * (self.columns / 10) ** by_columns * several
+
+    def learn(self, recipe: Recipe, seconds: float) -> None:
+        """Take a measured fold into account."""
+        if not self.fixed:
+            for name in (recipe.name, recipe.learner):
+                self._seen.setdefault(name, []).append(math.log(max(seconds, 1e-4)))
+
+    def memory(self, recipe: Recipe) -> int:
+        """Bytes that one fold will take."""
+        several = max(1, self.classes) if recipe.learner in ("lightgbm", "catboost") else 1
+        return int(self.rows * (self.columns * _BYTES_PER_CELL.get(recipe.learner, 16.0) + 8 * several))
+
+
+def costs_of(data: Dataset, folds: int, *, fixed: bool) -> Costs:
+    """The cost model for a dataset parted into `folds`."""
+    rows = max(1, int(len(data) * (1 - 1 / max(folds, 2))))
+    encoder = data.shared.get("encoder")
+    columns = len(encoder.names) if encoder is not None else sum(len(t) for t in data.tables.values())
+    return Costs(rows, max(1, columns), data.classes, fixed)

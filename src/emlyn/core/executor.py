@@ -1,0 +1,186 @@
+"""Where jobs run: threads here, processes here, or another machine through a plug-in. A job carries all it needs and never the `Context`."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Any, Protocol
+
+import threadpoolctl
+
+from emlyn.core.learner import Effort, never
+
+
+@dataclass(frozen=True)
+class Job:
+    """One call of a top-level function: `work(*arguments, effort)`, with shared references already replaced by what they stand for."""
+
+    work: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    seconds: float
+    threads: int = 1
+    seed: int = 0
+    steps: int | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a job came to: its value, or the reason why there is none."""
+
+    value: Any
+    seconds: float
+    error: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Stands for data that was shared once; the executor that made it knows what it means."""
+
+    key: Any
+
+
+class Executor(Protocol):
+    """Runs jobs. Results come in the order they finish; a job that raises, or a worker that dies, is an outcome with an error."""
+
+    name: str
+    workers: int
+    """Jobs that run at the same time."""
+
+    def share(self, data: Any) -> Reference:
+        """Make data known to every worker once, so that many jobs can name it."""
+
+    def submit(self, job: Job) -> Future[Outcome]:
+        """Queue a job; its future never raises."""
+
+    def cancel(self) -> None:
+        """Drop what has not begun and ask what runs to stop and keep what it has."""
+
+    def close(self) -> None:
+        """Cancel, and give the workers back."""
+
+
+def run_job(job: Job, resolve: Callable[[Any], Any], cancelled: Callable[[], bool] = never) -> Outcome:
+    """Run one job in this thread. Whatever it raises becomes the outcome's error: one bad recipe never ends a run."""
+    began = time.monotonic()
+    try:
+        limit_threads(job.threads)
+        arguments = [resolve(a) if isinstance(a, Reference) else a for a in job.arguments]
+        value = job.work(*arguments, Effort(job.seconds, job.threads, job.seed, job.steps, cancelled))
+        return Outcome(value, time.monotonic() - began)
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        return Outcome(None, time.monotonic() - began, f"{type(error).__name__}: {error} ({where.name}, line {where.lineno})"[:500])
+
+
+def limit_threads(count: int) -> None:
+    """Let BLAS and OpenMP of every library loaded so far use `count` threads. Stays in force: restoring it would race with the other workers."""
+    threadpoolctl.ThreadpoolController().limit(limits=count)
+
+
+class ThreadExecutor:
+    """Jobs as threads of this process: no start-up, data is shared by being there. Training libraries release the interpreter lock."""
+
+    name = "threads"
+
+    def __init__(self, workers: int = 1) -> None:
+        self.workers = workers
+        self._stop = threading.Event()
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="emlyn")
+
+    def share(self, data: Any) -> Reference:
+        return Reference(data)
+
+    def submit(self, job: Job) -> Future[Outcome]:
+        return self._pool.submit(run_job, job, _key, self._stop.is_set)
+
+    def cancel(self) -> None:
+        self._stop.set()
+
+    def close(self) -> None:
+        self._stop.set()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+class ProcessExecutor:
+    """Jobs as processes of this machine: a job that crashes its process costs that job only. Data travels to each worker once."""
+
+    name = "processes"
+
+    def __init__(self, workers: int = 1) -> None:
+        self.workers = workers
+        self._shared: list[Any] = []
+        self._lock = threading.Lock()
+        self._pool: ProcessPoolExecutor | None = None
+
+    def share(self, data: Any) -> Reference:
+        with self._lock:
+            self._shared.append(data)
+            self._retire()
+            return Reference(len(self._shared) - 1)
+
+    def submit(self, job: Job) -> Future[Outcome]:
+        answer: Future[Outcome] = Future()
+        self._send(job, answer, tries=2)
+        return answer
+
+    def cancel(self) -> None:
+        with self._lock:
+            self._retire()
+
+    def close(self) -> None:
+        self.cancel()
+
+    def _send(self, job: Job, answer: Future[Outcome], tries: int) -> None:
+        with self._lock:
+            if self._pool is None:
+                self._pool = ProcessPoolExecutor(self.workers, get_context("spawn"), _arrive, (tuple(self._shared),))
+            pool = self._pool
+            try:
+                inner = pool.submit(_run_in_process, job)
+            except BrokenProcessPool:  # another job broke it a moment ago: a fresh pool takes this one
+                self._pool = None
+                inner = None
+        if inner is None:
+            self._send(job, answer, tries)
+        else:
+            inner.add_done_callback(lambda done: self._arrived(job, answer, done, pool, tries))
+
+    def _arrived(self, job: Job, answer: Future[Outcome], done: Future[Outcome], pool: ProcessPoolExecutor, tries: int) -> None:
+        if done.cancelled():
+            answer.set_result(Outcome(None, 0.0, "cancelled"))
+        elif done.exception() is None:
+            answer.set_result(done.result())
+        elif tries > 1:  # the pool broke under it, perhaps by a neighbour's fault: once more, in a fresh one
+            with self._lock:
+                self._pool = None if self._pool is pool else self._pool
+            self._send(job, answer, tries - 1)
+        else:
+            answer.set_result(Outcome(None, 0.0, f"its process ended: {done.exception()}"))
+
+    def _retire(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+
+
+def _key(reference: Reference) -> Any:
+    return reference.key
+
+
+_here: tuple[Any, ...] = ()
+
+
+def _arrive(shared: tuple[Any, ...]) -> None:
+    """A worker process begins: keep what was shared."""
+    global _here
+    _here = shared
+
+
+def _run_in_process(job: Job) -> Outcome:
+    return run_job(job, lambda reference: _here[reference.key])

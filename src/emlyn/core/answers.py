@@ -148,7 +148,8 @@ def _skill(a: Answers) -> dict[str, Measure]:
             out[f"d2_{name}"] = refused(1 - ours / theirs if theirs > 0 else float("nan"), len(a), "no interval at the edge of the scale")
             continue
         mine, floor_rows = influence(name, a.truth, a.prediction, a.weight), influence(name, a.truth, base, a.weight)
-        assert mine is not None and floor_rows is not None
+        assert mine is not None
+        assert floor_rows is not None
         inner = from_influence(float(np.log(ours / theirs)), mine / ours - floor_rows / theirs, a.cluster)
         low, high = (None if v is None else float(1 - np.exp(v)) for v in (inner.high, inner.low))
         out[f"d2_{name}"] = Measure(1 - ours / theirs, low, high, len(a), f"log scale, {inner.method}")
@@ -167,7 +168,7 @@ def _numbers(a: Answers) -> dict[str, Measure]:
 
 def pinball_rows(truth: np.ndarray, quantile: np.ndarray, level: float) -> np.ndarray:
     """Loss per row of a predicted quantile (Koenker and Bassett 1978)."""
-    return np.maximum(level * (truth - quantile), (level - 1) * (truth - quantile))
+    return np.asarray(np.maximum(level * (truth - quantile), (level - 1) * (truth - quantile)))
 
 
 def loss_rows(answers: Answers, task: str) -> np.ndarray:

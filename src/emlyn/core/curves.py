@@ -111,16 +111,18 @@ def confusion(
     if threshold is not None:
         found["sentence"] = natural(per, labels[-1])["sentence"]
     else:
-        found["sentence"] = f"Of 1,000 rows like these, the model names the right class for {np.trace(per):,.0f} and a wrong one for {1000 - np.trace(per):,.0f}."
+        right = round(float(np.trace(per)))
+        found["sentence"] = f"Of 1,000 rows like these, the model names the right class for {right:,} and a wrong one for {1000 - right:,}."
     return found
 
 
 def natural(per: np.ndarray, label: str) -> dict[str, Any]:
     """Natural frequencies per 1,000 rows from a two-by-two table of that sum (Gigerenzer and Hoffrage 1995)."""
     have, flagged, right, missed = per[1].sum(), per[:, 1].sum(), per[1, 1], per[1, 0]
-    say = [_whole(v) for v in (have, flagged, right, missed)]
+    parts = {"have": float(have), "flagged": float(flagged), "right": float(right), "missed": float(missed)}
+    say = [_whole(v) for v in parts.values()]
     text = f"Of 1,000 rows like these, {say[0]} are {label}; the model flags {say[1]}, {say[2]} of them rightly; it misses {say[3]}."
-    return {"of": 1000, "label": label, "have": float(have), "flagged": float(flagged), "right": float(right), "missed": float(missed), "sentence": text}
+    return {"of": 1000, "label": label, **parts, "sentence": text}
 
 
 def histogram(p: np.ndarray, series: dict[str, np.ndarray], of: str, count: int = 20) -> dict[str, Any]:
@@ -129,18 +131,18 @@ def histogram(p: np.ndarray, series: dict[str, np.ndarray], of: str, count: int 
     return {"edges": edges.tolist(), "series": {k: _histogram(p[mask], edges) for k, mask in series.items()}, "of": of}
 
 
-def thin(x: np.ndarray, y: np.ndarray, most: int) -> list[int]:
+def thin(x: np.ndarray, y: np.ndarray, most: int) -> np.ndarray:
     """Positions of at most `most` points that keep the shape of a curve: evenly spaced along its length, ends kept."""
     if len(x) <= most:
-        return list(range(len(x)))
+        return np.arange(len(x))
     length = np.r_[0.0, np.cumsum(np.hypot(np.diff(x), np.diff(y)))]
-    return np.unique(np.searchsorted(length, np.linspace(0, length[-1], most)).clip(0, len(x) - 1)).tolist()
+    return np.unique(np.searchsorted(length, np.linspace(0, length[-1], most)).clip(0, len(x) - 1))
 
 
-def _spread(values: np.ndarray) -> list[int]:
+def _spread(values: np.ndarray) -> np.ndarray:
     """Positions of at most 100 rows, evenly over the sorted values: no chance involved, so the plot never changes."""
     order = np.argsort(values, kind="stable")
-    return order[np.unique(np.linspace(0, len(values) - 1, min(MOST, len(values))).astype(int))].tolist() if len(values) else []
+    return np.asarray(order[np.unique(np.linspace(0, len(values) - 1, min(MOST, len(values))).astype(int))])
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:
@@ -149,7 +151,7 @@ def _range(values: np.ndarray) -> tuple[float, float]:
 
 
 def _histogram(values: np.ndarray, edges: np.ndarray) -> list[int]:
-    return np.histogram(values, edges)[0].tolist()
+    return [int(v) for v in np.histogram(values, edges)[0]]
 
 
 def _whole(value: float) -> str:

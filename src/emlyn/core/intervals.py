@@ -116,7 +116,9 @@ def roc_area(truth: np.ndarray, score: np.ndarray, *, level: float = 0.95) -> Me
     return _ranking("roc_auc", auc(truth, score), truth.astype(int), prediction, None, None, level)
 
 
-def measure(metric: Metric, truth: np.ndarray, prediction: np.ndarray, weight: np.ndarray | None = None, cluster: np.ndarray | None = None) -> Measure:
+def measure(
+    metric: Metric, truth: np.ndarray, prediction: np.ndarray, weight: np.ndarray | None = None, cluster: np.ndarray | None = None
+) -> Measure:
     """One metric with the interval that suits it: Wilson for shares, logit DeLong for ranking, skewness-corrected t for the rest."""
     n = len(truth)
     if n == 0:

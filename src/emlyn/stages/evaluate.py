@@ -10,7 +10,7 @@ Every value is plain JSON; every list of a plot has at most 100 entries; a plot 
 
 `Evaluation.metrics` holds the problem's metric first. Names beyond those of `core.metrics`: `d2_log_loss`, `d2_brier` (skill against the
 prior), `calibration_slope`, `calibration_intercept`, `observed_expected`, `ici`, `spiegelhalter_z`, `sensitivity`, `specificity`,
-`precision`, `npv`, `net_benefit`, `flagged`; multiclass: `min_recall`; regression: `pinball_10`, `pinball_90`, `coverage_90`,
+`precision`, `npv`, `net_benefit`, `flagged`; multiclass: `min_recall`; regression: `pinball_05`, `pinball_95`, `coverage_90`,
 `width_90`, `bias`. `sections["domains"]` says which belongs where.
 
 `Evaluation.plots`
@@ -51,3 +51,266 @@ prior), `calibration_slope`, `calibration_intercept`, `observed_expected`, `ici`
   multiplicity    {"models", "flips": share, "agreement": rank correlation, "sentence"}
   membership      {"auc": MEASURE, "tpr_at_1_fpr": share, "sentence"}
 """
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from emlyn.context import Context
+from emlyn.core.answers import Answers, domains, floor, measure_all, recalls
+from emlyn.core.curves import binary_plots, class_plots, natural, number_plots
+from emlyn.core.dataset import Dataset
+from emlyn.core.decision import balanced_threshold, choose_threshold, cost_odds, counts, threshold_for_sensitivity
+from emlyn.core.intervals import paired_difference
+from emlyn.core.metrics import Metric, metric
+from emlyn.core.selection import Optimism, optimism
+from emlyn.records.evaluation import Evaluation, Measure, Verdict
+from emlyn.records.finding import Finding
+from emlyn.records.problem import Problem
+
+FEW_EVENTS = 100
+"""Events below which a verdict of `use` is held back (Riley et al. 2021: about 100 events and 100 non-events to validate)."""
+
+
+class Predicts(Protocol):
+    """The part of a model that an evaluation needs."""
+
+    def predict_answers(self, data: Dataset) -> np.ndarray:
+        """(n, k) probabilities or (n, 1) numbers."""
+
+
+@dataclass(frozen=True, eq=False)
+class OutOfFold:
+    """Stored cross-validated predictions: those of every candidate, and those of the ensemble that is shipped."""
+
+    candidates: Mapping[str, np.ndarray]
+    """Recipe -> (n, k), NaN in rows that were never asked."""
+    chosen: np.ndarray
+    """(n, k) of the ensemble."""
+
+
+def evaluate_sealed(model: Predicts, sealed: Dataset, problem: Problem, context: Context) -> Evaluation:
+    """Every metric on the sealed rows, read in one pass. The threshold is the model's own: it was set before the seal was opened."""
+    return evaluate_answers(_answers(model, sealed, problem), problem, context, "sealed rows")
+
+
+def evaluate_rows(model: Predicts, data: Dataset, problem: Problem, context: Context) -> Evaluation:
+    """Every metric on labelled rows from outside: `--test FILE` and `emlyn evaluate`."""
+    return evaluate_answers(_answers(model, data, problem), problem, context, "external file")
+
+
+def evaluate_oof(stored: OutOfFold, data: Dataset, problem: Problem, context: Context) -> Evaluation:
+    """Cross-validation on all rows, corrected for having chosen among candidates (`core.selection`).
+
+    Rows that no fold asked about (the earliest, where folds run forward in time) are left out.
+    """
+    assert data.answers is not None
+    rows = np.flatnonzero(np.isfinite(stored.chosen).all(axis=1))
+    truth, group = data.answers[rows], None if data.group is None else data.group[rows]
+    weight = None if data.weight is None else data.weight[rows]
+    threshold, why = choose_threshold(stored.chosen[rows, -1], problem, weight) if problem.task == "binary" else (None, "")
+    answers = Answers(truth, stored.chosen[rows], weight, group, threshold, why)
+    asked = [p[rows] for p in stored.candidates.values() if np.isfinite(p[rows]).all()]
+    first = metric(problem.metric)
+    others = [m for m in (metric(n) for n in _CORRECTED) if problem.task in m.tasks and m.name != first.name]
+    seconds = min(5.0, 0.2 * context.budget.until("evaluate"))
+    bias = optimism(asked, truth, [first, *others], cluster=group, seconds=seconds, seed=context.seed)
+    evaluation = evaluate_answers(answers, problem, context, "cross-validation corrected for selection")
+    return conclude(_corrected(evaluation, bias, first), problem)
+
+
+def evaluate_answers(answers: Answers, problem: Problem, context: Context, method: str) -> Evaluation:
+    """Every metric of the task with its interval, the floor's, their paired difference, the plots and the verdict."""
+    context.emit("note", f"measuring on {len(answers):,} rows", rows=len(answers))
+    base = answers.with_prediction(floor(answers, problem))
+    metrics = measure_all(answers, problem)
+    sections: dict[str, Any] = {"domains": domains(metrics)}
+    comparison, told = compare(answers, base.prediction, problem)
+    sections["comparison"] = told
+    plots = _plots(answers, problem)
+    if problem.task == "binary":
+        sections["decision"] = _decision(answers, problem)
+        table = np.array(plots["confusion"]["per_1000"])
+        sections["natural"] = natural(table, plots["confusion"]["labels"][-1])
+    evaluation = Evaluation(
+        metrics=metrics,
+        baseline=measure_all(base, problem),
+        rows=len(answers),
+        method=method,
+        openings=1 if method == "sealed rows" else 0,
+        comparison=comparison,
+        threshold=answers.threshold,
+        threshold_why=answers.threshold_why,
+        plots=plots,
+        sections=sections,
+    )
+    return conclude(evaluation, problem)
+
+
+def compare(answers: Answers, other: np.ndarray, problem: Problem, against: str = "baseline") -> tuple[Measure | None, dict[str, Any]]:
+    """Paired difference to other predictions (n, k) for the same rows in the problem's metric, and the same in words."""
+    a, m = answers, metric(problem.metric)
+    difference, p = paired_difference(m, a.truth, a.prediction, other, a.weight, a.cluster)
+    told = {"against": against, "metric": m.name, "difference": _plain(difference), "p": p if np.isfinite(p) else None, "test": difference.method}
+    return difference, {**told, "sentence": _difference_words(difference, m, against)}
+
+
+def conclude(evaluation: Evaluation, problem: Problem, findings: Sequence[Finding] = ()) -> Evaluation:
+    """The evaluation with its verdict, in the light of the audit's findings too. May be called again when more is known."""
+    stop, care = _worries(evaluation, problem, findings)
+    label = metric(problem.metric).label or problem.metric
+    found = evaluation.metrics[problem.metric]
+    if stop:
+        verdict = Verdict("do not use yet", stop[0], tuple(stop + care))
+    elif care:
+        verdict = Verdict("use with care", care[0], tuple(care))
+    else:
+        verdict = Verdict("use", f"better than guessing beyond noise: {label} {_range(found)} on {evaluation.rows:,} rows", ())
+    return replace(evaluation, verdict=verdict, findings=tuple(findings) or evaluation.findings)
+
+
+def _worries(evaluation: Evaluation, problem: Problem, findings: Sequence[Finding]) -> tuple[list[str], list[str]]:
+    """Reasons against any use, and reasons for care, worst first."""
+    stop = [f.message for f in findings if f.severity == "fail" and not f.applied]
+    care: list[str] = []
+    gain, events = evaluation.comparison, _events(evaluation, problem)
+    better = metric(problem.metric).better
+    if gain is None or gain.value is None or gain.low is None or gain.high is None:
+        stop.append(f"cannot tell whether it is better than guessing: {gain.method if gain else 'not compared'} ({events} rows of the rarer class)")
+    elif not (better(gain.low, 0.0) and better(gain.high, 0.0)):
+        stop.append(f"not shown to be better than guessing: the difference may be {gain.low:+.3g} to {gain.high:+.3g}")
+    if events < FEW_EVENTS:
+        what = "rows of the rarer class" if problem.task != "regression" else "rows"
+        care.append(f"rests on only {events} {what}: the true value may lie anywhere in {_range(evaluation.metrics[problem.metric])}")
+    care += _miscalibrated(evaluation) + _vague(evaluation, problem)
+    care += [f.message for f in findings if f.severity == "warn" and not f.applied and f.code.split(".")[0] in ("leakage", "structure")]
+    return stop, care
+
+
+def _events(evaluation: Evaluation, problem: Problem) -> int:
+    if problem.task == "regression" or "confusion" not in evaluation.plots:
+        return evaluation.rows
+    sizes = np.array(evaluation.plots["confusion"]["counts"]).sum(axis=1)
+    return int(sizes[sizes > 0].min()) if problem.task == "multiclass" else int(sizes.min())
+
+
+def _miscalibrated(evaluation: Evaluation) -> list[str]:
+    """Worries about probabilities, only where the interval itself lies outside the band that is good enough."""
+    slope, total = evaluation.metrics.get("calibration_slope"), evaluation.metrics.get("observed_expected")
+    out = []
+    if total and total.low is not None and total.high is not None and total.value is not None and (total.low > 1.1 or total.high < 0.9):
+        out.append(f"probabilities are too {'low' if total.value > 1 else 'high'}: {total.value:.2f} events are seen for each one expected")
+    if slope and slope.low is not None and slope.high is not None and slope.value is not None and (slope.low > 1.25 or slope.high < 0.8):
+        out.append(f"probabilities are too {'extreme' if slope.value < 1 else 'timid'}: calibration slope {_range(slope)}")
+    return out
+
+
+def _vague(evaluation: Evaluation, problem: Problem) -> list[str]:
+    """An interval as wide as half of what the model gains leaves too much open."""
+    gain = evaluation.comparison
+    if gain is None or not gain.value or gain.low is None or gain.high is None:
+        return []
+    if gain.high - gain.low > abs(gain.value):
+        return [f"how much better than guessing is uncertain: {abs(gain.value):.3g}, perhaps only {min(abs(gain.low), abs(gain.high)):.3g}"]
+    return []
+
+
+def _answers(model: Predicts, data: Dataset, problem: Problem) -> Answers:
+    assert data.answers is not None
+    prediction = model.predict_answers(data.without_answers())
+    threshold, why = None, ""
+    if problem.task == "binary":
+        threshold, why = getattr(model, "threshold", None), getattr(model, "threshold_why", "")
+        if threshold is None:
+            threshold, why = choose_threshold(prediction[:, -1], replace(problem, capacity=None))
+    return Answers(data.answers, prediction, data.weight, data.group, threshold, why)
+
+
+def _plots(a: Answers, problem: Problem) -> dict[str, Any]:
+    if problem.task == "binary":
+        assert a.threshold is not None
+        return binary_plots(a.truth == 1, a.prediction[:, 1], a.threshold, problem, a.weight)
+    if problem.task == "multiclass":
+        ordered = [{"label": k, "value": m.value, "low": m.low, "high": m.high, "n": m.n} for k, m in recalls(a, problem.classes)][:50]
+        return {**class_plots(a.truth, a.prediction, problem.classes, a.weight), "recall_by_class": ordered}
+    if problem.task == "regression":
+        return number_plots(a.truth, a.prediction[:, 0], problem.target)
+    return {}
+
+
+def _decision(a: Answers, problem: Problem) -> dict[str, Any]:
+    """The chosen operating point beside three named ones, each with what it brings on these rows."""
+    hit, p = a.truth == 1, a.prediction[:, 1]
+    assert a.threshold is not None
+    named = [("chosen", a.threshold, a.threshold_why)]
+    if hit.any() and not hit.all():
+        named += [
+            ("balanced", balanced_threshold(hit, p, a.weight), "sensitivity and specificity together are largest"),
+            ("finds 9 of 10", threshold_for_sensitivity(hit, p, 0.9), "nine of ten positives are found"),
+            ("as many as there are", float(np.quantile(p, 1 - hit.mean(), method="inverted_cdf")), "flags as many rows as there are positives"),
+        ]
+    points = []
+    for name, t, why in named:
+        c, odds = counts(hit, p, t, a.weight), cost_odds(problem, t)
+        measured = {"sensitivity": c.sensitivity, "specificity": c.specificity, "precision": c.precision, "flagged": c.flagged}
+        points.append({"name": name, "threshold": t, "why": why, **measured, "net_benefit": c.net_benefit(odds) if np.isfinite(odds) else None})
+    costs = None if problem.cost_fp is None and problem.cost_fn is None else {"fp": problem.cost_fp or 1.0, "fn": problem.cost_fn or 1.0}
+    left = "the other operating points are read off these rows, so what they bring is slightly rosy; only `chosen` was fixed before"
+    why = f"Flags a row from a probability of {a.threshold:.3g}: {a.threshold_why}."
+    told = {"threshold": a.threshold, "why": a.threshold_why, "costs": costs, "capacity": problem.capacity}
+    return {**told, "points": points, "sentence": why, "left_out": left}
+
+
+_CORRECTED = ("roc_auc", "log_loss", "brier", "rmse", "mae")
+"""Metrics that are corrected for selection beside the problem's own: those that cost next to nothing."""
+
+
+def _corrected(evaluation: Evaluation, bias: Optimism, first: Metric) -> Evaluation:
+    """The evaluation with value and interval of the corrected metrics moved by their optimism."""
+    moved = {}
+    for name, found in evaluation.metrics.items():
+        gap = bias.amount.get(name)
+        sign = -1.0 if gap is not None and metric(name).direction == "maximize" else 1.0
+        moved[name] = found if gap is None else _shift(found, sign * gap)
+    naive, corrected = evaluation.metrics[first.name].value, moved[first.name].value
+    label = first.label or first.name
+    text = f"Choosing among {bias.candidates} candidates made {label} look like {naive:.4g}; corrected for that it is {corrected:.4g}."
+    left = "only the metrics whose method says so are corrected; the others are affected as far as they go with the metric chosen by"
+    section = {"candidates": bias.candidates, "naive": naive, "corrected": corrected, "draws": bias.draws, "sentence": text, "left_out": left}
+    gap = bias.amount[first.name]
+    gain = None if evaluation.comparison is None else _shift(evaluation.comparison, -gap if first.direction == "maximize" else gap)
+    comparison = {**evaluation.sections["comparison"], "sentence": _difference_words(gain, first, "baseline"), "difference": _plain(gain)}
+    return replace(evaluation, metrics=moved, comparison=gain, sections={**evaluation.sections, "selection": section, "comparison": comparison})
+
+
+def _shift(found: Measure, by: float) -> Measure:
+    def move(v: float | None) -> float | None:
+        return None if v is None else v + by
+
+    return replace(found, value=move(found.value), low=move(found.low), high=move(found.high), method=f"{found.method}; corrected for selection")
+
+
+def _plain(found: Measure | None) -> dict[str, Any] | None:
+    return None if found is None else {"value": found.value, "low": found.low, "high": found.high, "n": found.n, "method": found.method}
+
+
+def _range(found: Measure) -> str:
+    if found.value is None:
+        return "unknown"
+    if found.low is None or found.high is None:
+        return f"{found.value:.3g} ({found.method})"
+    return f"{found.value:.3g} ({found.low:.3g} to {found.high:.3g})"
+
+
+def _difference_words(difference: Measure | None, m: Metric, against: str) -> str:
+    label = m.label or m.name
+    if difference is None or difference.value is None or difference.low is None or difference.high is None:
+        return f"Cannot tell whether {label} differs from the {against}: {difference.method if difference else 'not compared'}."
+    better = m.better(difference.low, 0.0) and m.better(difference.high, 0.0)
+    worse = m.better(0.0, difference.low) and m.better(0.0, difference.high)
+    word = "better than" if better else "worse than" if worse else "not shown to differ from"
+    return f"{label} is {word} the {against}: by {difference.value:+.3g} ({difference.low:+.3g} to {difference.high:+.3g})."

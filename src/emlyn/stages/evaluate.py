@@ -54,8 +54,8 @@ prior), `calibration_slope`, `calibration_intercept`, `observed_expected`, `ici`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -65,9 +65,11 @@ from emlyn.core.answers import Answers, domains, floor, measure_all, recalls
 from emlyn.core.curves import binary_plots, class_plots, natural, number_plots
 from emlyn.core.dataset import Dataset
 from emlyn.core.decision import balanced_threshold, choose_threshold, cost_odds, counts, threshold_for_sensitivity
+from emlyn.core.ensembling import blend
 from emlyn.core.intervals import paired_difference
 from emlyn.core.metrics import Metric, metric
-from emlyn.core.selection import Optimism, optimism
+from emlyn.core.selection import OutOfFold, chosen, corrected
+from emlyn.core.trials import Trials
 from emlyn.records.evaluation import Evaluation, Measure, Verdict
 from emlyn.records.finding import Finding
 from emlyn.records.problem import Problem
@@ -83,16 +85,6 @@ class Predicts(Protocol):
         """(n, k) probabilities or (n, 1) numbers."""
 
 
-@dataclass(frozen=True, eq=False)
-class OutOfFold:
-    """Stored cross-validated predictions: those of every candidate, and those of the ensemble that is shipped."""
-
-    candidates: Mapping[str, np.ndarray]
-    """Recipe -> (n, k), NaN in rows that were never asked."""
-    chosen: np.ndarray
-    """(n, k) of the ensemble."""
-
-
 def evaluate_sealed(model: Predicts, sealed: Dataset, problem: Problem, context: Context) -> Evaluation:
     """Every metric on the sealed rows, read in one pass. The threshold is the model's own: it was set before the seal was opened."""
     return evaluate_answers(_answers(model, sealed, problem), problem, context, "sealed rows")
@@ -103,24 +95,34 @@ def evaluate_rows(model: Predicts, data: Dataset, problem: Problem, context: Con
     return evaluate_answers(_answers(model, data, problem), problem, context, "external file")
 
 
-def evaluate_oof(stored: OutOfFold, data: Dataset, problem: Problem, context: Context) -> Evaluation:
-    """Cross-validation on all rows, corrected for having chosen among candidates (`core.selection`).
+def evaluate_oof(trials: Trials, data: Dataset, problem: Problem, context: Context) -> Evaluation:
+    """Cross-validation on all rows, corrected for having chosen, weighed and calibrated on them (`core.selection`).
 
     Rows that no fold asked about (the earliest, where folds run forward in time) are left out.
     """
     assert data.answers is not None
-    rows = np.flatnonzero(np.isfinite(stored.chosen).all(axis=1))
-    truth, group = data.answers[rows], None if data.group is None else data.group[rows]
+    candidates = trials.usable()
+    rows = trials.covered(candidates)
     weight = None if data.weight is None else data.weight[rows]
-    threshold, why = choose_threshold(stored.chosen[rows, -1], problem, weight) if problem.task == "binary" else (None, "")
-    answers = Answers(truth, stored.chosen[rows], weight, group, threshold, why)
-    asked = [p[rows] for p in stored.candidates.values() if np.isfinite(p[rows]).all()]
-    first = metric(problem.metric)
-    others = [m for m in (metric(n) for n in _CORRECTED) if problem.task in m.tasks and m.name != first.name]
-    seconds = min(5.0, 0.2 * context.budget.until("evaluate"))
-    bias = optimism(asked, truth, [first, *others], cluster=group, seconds=seconds, seed=context.seed)
-    evaluation = evaluate_answers(answers, problem, context, "cross-validation corrected for selection")
-    return conclude(_corrected(evaluation, bias, first), problem)
+    stored = OutOfFold([trials.oof(c.recipe.name)[rows] for c in candidates], trials.fold_of[rows], data.answers[rows], weight)
+    return evaluate_stored(stored, None if data.group is None else data.group[rows], problem, context)
+
+
+def evaluate_stored(stored: OutOfFold, cluster: np.ndarray | None, problem: Problem, context: Context) -> Evaluation:
+    """The evaluation behind `evaluate_oof`, from plain arrays. With one fold only, there is no honest number: the verdict says so."""
+    m, calibrate = metric(problem.metric), problem.task in ("binary", "multiclass")
+    weights, calibration = chosen(stored, m, calibrate=calibrate, seed=context.seed)
+    shown = calibration.apply(blend(stored.candidates, weights))
+    honest = len(np.unique(stored.fold)) > 1
+    prediction = corrected(stored, m, calibrate=calibrate, seed=context.seed) if honest else shown
+    threshold, why = choose_threshold(shown[:, -1], problem, stored.weight) if problem.task == "binary" else (None, "")
+    answers = Answers(stored.truth, prediction, stored.weight, cluster, threshold, why)
+    how = "cross-validation corrected for selection" if honest else "one fold, not corrected for selection"
+    evaluation = evaluate_answers(answers, problem, context, how)
+    naive, value = m.score(stored.truth, shown, stored.weight), evaluation.metrics[m.name].value
+    text = f"Choosing among {len(stored.candidates)} candidates made {m.label or m.name} look like {naive:.4g}; corrected for that it is {value:.4g}."
+    section = {"candidates": len(stored.candidates), "naive": naive, "corrected": value, "sentence": text}
+    return replace(evaluation, sections={**evaluation.sections, "selection": section})
 
 
 def evaluate_answers(answers: Answers, problem: Problem, context: Context, method: str) -> Evaluation:
@@ -263,35 +265,6 @@ def _decision(a: Answers, problem: Problem) -> dict[str, Any]:
     why = f"Flags a row from a probability of {a.threshold:.3g}: {a.threshold_why}."
     told = {"threshold": a.threshold, "why": a.threshold_why, "costs": costs, "capacity": problem.capacity}
     return {**told, "points": points, "sentence": why, "left_out": left}
-
-
-_CORRECTED = ("roc_auc", "log_loss", "brier", "rmse", "mae")
-"""Metrics that are corrected for selection beside the problem's own: those that cost next to nothing."""
-
-
-def _corrected(evaluation: Evaluation, bias: Optimism, first: Metric) -> Evaluation:
-    """The evaluation with value and interval of the corrected metrics moved by their optimism."""
-    moved = {}
-    for name, found in evaluation.metrics.items():
-        gap = bias.amount.get(name)
-        sign = -1.0 if gap is not None and metric(name).direction == "maximize" else 1.0
-        moved[name] = found if gap is None else _shift(found, sign * gap)
-    naive, corrected = evaluation.metrics[first.name].value, moved[first.name].value
-    label = first.label or first.name
-    text = f"Choosing among {bias.candidates} candidates made {label} look like {naive:.4g}; corrected for that it is {corrected:.4g}."
-    left = "only the metrics whose method says so are corrected; the others are affected as far as they go with the metric chosen by"
-    section = {"candidates": bias.candidates, "naive": naive, "corrected": corrected, "draws": bias.draws, "sentence": text, "left_out": left}
-    gap = bias.amount[first.name]
-    gain = None if evaluation.comparison is None else _shift(evaluation.comparison, -gap if first.direction == "maximize" else gap)
-    comparison = {**evaluation.sections["comparison"], "sentence": _difference_words(gain, first, "baseline"), "difference": _plain(gain)}
-    return replace(evaluation, metrics=moved, comparison=gain, sections={**evaluation.sections, "selection": section, "comparison": comparison})
-
-
-def _shift(found: Measure, by: float) -> Measure:
-    def move(v: float | None) -> float | None:
-        return None if v is None else v + by
-
-    return replace(found, value=move(found.value), low=move(found.low), high=move(found.high), method=f"{found.method}; corrected for selection")
 
 
 def _plain(found: Measure | None) -> dict[str, Any] | None:

@@ -15,6 +15,8 @@ SEAL_FROM = 2_000
 """Rows from which a part is sealed; below, every row trains."""
 SEALED_SHARE = 0.2
 SEALED_MOST = 5_000
+HELD_MOST = 20_000
+"""Rows that a single holdout asks about at most; more would only take rows from learning."""
 
 
 TWINS = "identical rows"

@@ -134,7 +134,7 @@ def sign(path: Path, secret: bytes) -> str:
     return write(path, dict(found.parts), found.manifest, packages=needs, sign_with=secret)
 
 
-BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError, KeyError, OSError, struct.error, msgspec.MsgspecError)
+BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, RuntimeError, KeyError, OSError, msgspec.MsgspecError)
 """What zipfile, zlib and the JSON decoder raise on bytes that are not what they seem."""
 
 

@@ -53,6 +53,10 @@ class Artifacts:
             raise self._broken(key, "is not what was stored: its digest differs")
         return data
 
+    def where(self, key: str) -> str:
+        """The path or URL of a key; nothing is fetched."""
+        return str(self._folder / key) if self._folder is not None else f"{self._url}/{key}"
+
     def path(self, key: str) -> Path:
         """The file on this machine; fetched once into the cache where the store is elsewhere."""
         if self._folder is not None:
@@ -93,7 +97,7 @@ class Artifacts:
     def _broken(self, key: str, why: str) -> ModelError:
         return ModelError(
             f"a stored file {why}",
-            where=f"{self._url}/{key}",
+            where=self.where(key),
             allowed="the file as it was registered",
             next_step="restore it from a backup, or train again (`emlyn models` shows how each version was made)",
         )

@@ -141,10 +141,12 @@ class Transaction:
         self._connection.execute(schema.event.insert().values(**row))
         return int(last) + 1
 
-    def events(self, stream: str, after: int = 0) -> tuple[Happening, ...]:
-        """The events of a stream with a number above `after`, in order."""
+    def events(self, stream: str, after: int = 0, kind: str = "") -> tuple[Happening, ...]:
+        """The events of a stream with a number above `after`, in order; only one kind of them where it is given."""
         table = schema.event
         query = sa.select(table).where((table.c.stream == stream) & (table.c.seq > after)).order_by(table.c.seq)
+        if kind:
+            query = query.where(table.c.kind == kind)
         return tuple(Happening(row.seq, row.kind, row.created, codec.from_json(row.body, dict[str, Any])) for row in self._connection.execute(query))
 
 
@@ -211,9 +213,9 @@ class Store:
         with self.transaction() as t:
             return t.append(stream, kind, body)
 
-    def events(self, stream: str, after: int = 0) -> tuple[Happening, ...]:
+    def events(self, stream: str, after: int = 0, kind: str = "") -> tuple[Happening, ...]:
         with self.reading() as t:
-            return t.events(stream, after)
+            return t.events(stream, after, kind)
 
     def _prepare(self) -> None:
         """Bring the database to our revision: made in one go when it is new, by Alembic when it is older, refused when it is newer."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import functools
 import importlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import pluggy
 
 spec = pluggy.HookspecMarker("emlyn")
 hook = pluggy.HookimplMarker("emlyn")
+T = TypeVar("T")
 
 BUILT_IN: tuple[str, ...] = (
     "emlyn.tasks.classification",
@@ -100,6 +102,14 @@ def collect(noun: str) -> list[Any]:
     if twice:
         raise ValueError(f"two {noun} plug-ins are called {', '.join(sorted(twice))}; names must be unique")
     return found
+
+
+def guarded(call: Callable[[], T]) -> tuple[T | None, str]:
+    """A plug-in's answer, or None and in words what went wrong: the fault of one plug-in must not end the run of all."""
+    try:
+        return call(), ""
+    except Exception as error:
+        return None, f"{type(error).__name__}: {error}"
 
 
 def find(noun: str, name: str) -> Any:

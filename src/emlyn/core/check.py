@@ -33,6 +33,8 @@ class Material:
     model: Any = None
     reference: Table | None = None
     """Another table to compare with (drift, overlap)."""
+    whole: Table | None = None
+    """Every row of the raw table, where `raw`, `table` and `data` hold a sample of it; findings of checks that need it name its rows."""
     seed: int = 0
     seconds: float = float("inf")
     """What this check may spend."""
@@ -64,7 +66,7 @@ class Check:
     """Its code: `leakage.target_copy`. Findings carry this code."""
     title: str
     needs: tuple[str, ...]
-    """Of: raw, table, problem, data, probe, model, reference."""
+    """Of: raw, whole, table, problem, data, probe, model, reference."""
     run: Callable[[Material], Outcome]
     slow: bool = False
     source: str = ""

@@ -39,6 +39,29 @@ def twin_codes(table: Table, names: Sequence[str]) -> np.ndarray:
     return codes.astype(np.int64)
 
 
+def count_twins(table: Table, names: Sequence[str], most_columns: int = 60) -> tuple[int, bool]:
+    """Rows whose named cells repeat another row's, and whether they look like copies rather than coincidences.
+
+    Where rows are alike by chance (few categories), far more pairs differ in exactly one column than in none; copies leave no such pairs.
+    """
+    sizes = np.bincount(twin_codes(table, names))
+    twins = int(sizes[sizes > 1].sum())
+    if twins == 0:
+        return 0, False
+    cells = [row_hashes(table, [name]) for name in list(names)[:most_columns]]
+    with np.errstate(over="ignore"):
+        whole = np.add.reduce(cells)
+        same = _pairs(whole)
+        almost = sum(_pairs(whole - one) - same for one in cells)
+    return twins, same > almost
+
+
+def _pairs(codes: np.ndarray) -> float:
+    """Pairs of equal codes."""
+    sizes = np.unique(codes, return_counts=True)[1].astype(float)
+    return float((sizes * (sizes - 1)).sum() / 2)
+
+
 def _variety(column: Column, most: int = 2_000) -> int:
     """How many different values a spread of cells holds."""
     return len(np.unique(column.values[:: max(1, len(column) // most)]))

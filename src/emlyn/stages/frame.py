@@ -11,9 +11,9 @@ import numpy as np
 from emlyn import plugins
 from emlyn.context import Context
 from emlyn.core.metrics import metric, metrics_for
-from emlyn.core.splits import SEAL_FROM, SEALED_MOST, SEALED_SHARE, TWINS, twin_codes
+from emlyn.core.splits import SEAL_FROM, SEALED_MOST, SEALED_SHARE, TWINS, count_twins
 from emlyn.core.structure import answers_column, find_entities, is_event_time, typed
-from emlyn.core.table import Column, Table, row_hashes
+from emlyn.core.table import Column, Table
 from emlyn.errors import DataError, OptionError
 from emlyn.records.data_card import DataCard
 from emlyn.records.options import TrainOptions
@@ -32,8 +32,6 @@ BAD_NEWS = frozenset(
 RARE = 0.1
 TWINS_FROM = 0.01
 """Share of rows with a twin from which twins decide the split."""
-MOST_COMPARED = 60
-"""Columns looked at when copies are told from coincidences."""
 
 
 def frame(raw: Table, card: DataCard, options: TrainOptions, context: Context) -> Problem:
@@ -290,8 +288,8 @@ def _split(rows: _Rows, answered: int, seed: int) -> SplitRule:
         return SplitRule("group", key.name, says, sealed)
     if time:
         return SplitRule("time", time, f"{time} is when each row happened ({evidence}): learned from earlier rows, judged on later ones", sealed)
-    twins, unexpected = _twins(rows)
-    if unexpected:
+    twins, copied = count_twins(rows.raw, rows.features)
+    if copied and twins > TWINS_FROM * rows.raw.rows:
         says = f"{twins:,} rows repeat the features of another row; identical rows stay on one side so that none is judged by its own copy"
         return SplitRule("group", TWINS, says, sealed)
     return SplitRule("random" if rows.task == "regression" else "stratified", "", "no time, no repeated entity and no surprising twins were found", sealed)
@@ -309,25 +307,3 @@ def _event_time(rows: _Rows) -> tuple[str, str]:
             found.append((column.name, evidence))
     ordered = [f for f in found if "order" in f[1]]
     return (ordered or found or [("", "")])[0]
-
-
-def _twins(rows: _Rows) -> tuple[int, bool]:
-    """Rows whose features repeat another row's, and whether they look like copies rather than coincidences.
-
-    Where rows are alike by chance (few categories), far more pairs differ in exactly one column than in none; copies leave no such pairs.
-    """
-    n, names = rows.raw.rows, rows.features
-    sizes = np.bincount(twin_codes(rows.raw, names))
-    twins = int(sizes[sizes > 1].sum())
-    if twins <= TWINS_FROM * n:
-        return twins, False
-    cells = [row_hashes(rows.raw, [name]) for name in names[:MOST_COMPARED]]
-    whole = np.add.reduce(cells)
-    same = _pairs(whole)
-    return twins, same > sum(_pairs(whole - one) - same for one in cells)
-
-
-def _pairs(codes: np.ndarray) -> float:
-    """Pairs of equal codes."""
-    sizes = np.unique(codes, return_counts=True)[1].astype(float)
-    return float((sizes * (sizes - 1)).sum() / 2)

@@ -1,0 +1,34 @@
+"""The report: one self-contained HTML file that works offline, on paper, on a phone, in light and dark."""
+
+from __future__ import annotations
+
+import functools
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from emlyn.records.run import Evidence
+from emlyn.report import details, page, words
+
+
+@functools.cache
+def templates() -> Environment:
+    """The templates of this room, with every value escaped."""
+    return Environment(
+        loader=PackageLoader("emlyn.report"), autoescape=select_autoescape(default=True, default_for_string=True), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+
+
+def render(evidence: Evidence) -> str:
+    """All that is known about one model as one HTML page: verdict and score first, ten short answers, the rest by click.
+
+    Nothing is fetched from anywhere and no script runs; the same evidence gives the same bytes.
+    """
+    name = evidence.model or words.short(evidence.lineage.data.rsplit("/", 1)[-1], 60)
+    return templates().get_template("report.html").render(
+        title=f"{words.short(evidence.problem.target, 60)} · {name}",
+        name=name,
+        hero=page.hero(evidence),
+        sections=page.sections(evidence),
+        details=details.sections(evidence),
+        evidence=evidence,
+    )

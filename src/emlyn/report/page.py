@@ -1,0 +1,269 @@
+"""The one page for a manager: a hero and ten short answers, always in the same order (verdict first, then what it would mean for 1,000 cases)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from emlyn.records.evaluation import Driver, Measure
+from emlyn.records.run import Evidence
+from emlyn.report import plots, words
+from emlyn.report.blocks import Bar, Bars, Block, Figures, Heat, Item, Items, Note, People, Section
+from emlyn.report.charts import icons
+
+TONES = {"gap shown": "care", "no gap shown": "go", "cannot tell": "none"}
+
+
+@dataclass(frozen=True)
+class Ruler:
+    """The score's range on a line from the worse to the better end, in per cent of its width."""
+
+    value: float
+    low: float | None
+    high: float | None
+    base: float | None
+    left: str
+    right: str
+
+
+@dataclass(frozen=True)
+class Hero:
+    """What is seen first."""
+
+    title: str
+    tone: str
+    shape: str
+    why: str
+    others: Sequence[str]
+    metric: str
+    score: str
+    means: str
+    ruler: Ruler | None
+    facts: Sequence[tuple[str, str]]
+
+
+def hero(evidence: Evidence) -> Hero:
+    """Verdict with its single reason, and the score as a range."""
+    evaluation, problem = evidence.evaluation, evidence.problem
+    title, tone, shape = words.verdict_title(evaluation.verdict)
+    measure = evaluation.metrics.get(problem.metric, Measure(None))
+    base = evaluation.baseline.get(problem.metric, Measure(None))
+    verdict = evaluation.verdict
+    others = [r for r in verdict.reasons if r != verdict.why][:3] if verdict else []
+    facts = [
+        ("predicts", words.short(problem.target, 60)),
+        ("learned from", words.plural(evidence.lineage.rows or evidence.card.rows, "row")),
+        ("columns used", words.count(len(problem.features))),
+        ("measured on", f"{words.plural(evaluation.rows, 'row')}, {evaluation.method}"),
+    ]
+    return Hero(
+        title, tone, shape, verdict.why if verdict else "Nobody has judged this model yet.", others,
+        words.metric(problem.metric).label, words.headline(measure), words.score_in_words(problem, problem.metric, measure),
+        _ruler(problem.metric, measure, base), facts,
+    )
+
+
+def _ruler(name: str, m: Measure, base: Measure) -> Ruler | None:
+    if m.value is None:
+        return None
+    best = words.metric(name).perfect
+    ends = [v for v in (m.value, m.low, m.high, base.value) if v is not None]
+    low, high = min(ends), max(ends)
+    up = words.metric(name).higher_is_better
+    left, right = (low, high if best is None else best) if up else (high, low if best is None else best)
+    left -= 0.08 * (right - left)
+    span = (right - left) or 1.0
+
+    def at(value: float | None) -> float | None:
+        return None if value is None else round(100 * min(max((value - left) / span, 0.0), 1.0), 1)
+
+    first, last = (m.low, m.high) if up else (m.high, m.low)
+    place = at(m.value)
+    assert place is not None
+    text = f"perfect {words.number(best)}" if best is not None else "better"
+    return Ruler(place, at(first), at(last), at(base.value), f"no model {words.number(base.value)}" if base.value is not None else "", text)
+
+
+def sections(evidence: Evidence) -> list[Section]:
+    """The answers after the verdict, in their fixed order."""
+    return [
+        _frequencies(evidence), _sureness(evidence), _today(evidence), _repairs(evidence), _weaker(evidence),
+        _drivers(evidence), _silence(evidence), _not_for(evidence), _next(evidence),
+    ]
+
+
+def part(evidence: Evidence, name: str) -> Mapping[str, Any]:
+    """A section of the evaluation, empty when it was not made."""
+    found = evidence.evaluation.sections.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def left_out(section: Mapping[str, Any]) -> list[Block]:
+    return [Note(section["left_out"], "quiet")] if section.get("left_out") else []
+
+
+def _frequencies(evidence: Evidence) -> Section:
+    problem, evaluation = evidence.problem, evidence.evaluation
+    lead = words.natural_frequencies(problem, evaluation) or "There is not enough to count this out on 1,000 cases."
+    title = "What it would do for 1,000 cases like these" if problem.task != "regression" else "How far off a prediction is"
+    return Section("frequencies", title, lead, _frequency_blocks(evidence))
+
+
+def _frequency_blocks(evidence: Evidence) -> list[Block]:
+    problem, shown = evidence.problem, evidence.evaluation.plots
+    if problem.task == "regression":
+        return [Figures([plots.predicted_vs_actual(shown["predicted_vs_actual"], problem)])] if shown.get("predicted_vs_actual", {}).get("points") else []
+    confusion, natural = shown.get("confusion"), part(evidence, "natural")
+    if natural:
+        right, flagged, have = (round(natural[k]) for k in ("right", "flagged", "have"))
+        counts = [right, max(have - right, 0), max(flagged - right, 0)]
+        counts.append(max(round(natural["of"]) - sum(counts), 0))
+        name = f"“{words.short(natural['label'], 30)}”"
+        key = list(zip(("hit", "miss", "alarm", "rest"), counts, (f"are {name} and flagged", f"are {name} and missed", f"flagged, but not {name}", f"not {name}, left alone"), strict=True))
+        return [People(icons(counts, words.natural_frequencies(problem, evidence.evaluation)), key)]
+    if confusion and confusion.get("per_1000"):
+        return [Heat([words.short(label, 24) for label in confusion["labels"]], confusion["per_1000"])]
+    return []
+
+
+def _sureness(evidence: Evidence) -> Section:
+    evaluation, name = evidence.evaluation, evidence.problem.metric
+    m = evaluation.metrics.get(name, Measure(None))
+    label = words.metric(name).label
+    if m.low is None or m.high is None:
+        lead = f"{label}: {words.measure(m)}. No honest range can be given, so read the number as a rough guide." if m.value is not None else f"{label} could not be measured: {m.method}."
+    else:
+        lead = f"{label} is {words.between(m.low, m.high)}: the range that new data of this kind should fall into, not the single best number."
+    how = f"Measured on {words.plural(evaluation.rows, 'row')} never used for choosing anything ({evaluation.method})."
+    if evaluation.openings:
+        how += f" These rows have been opened {words.plural(evaluation.openings, 'time')}." + (" Each further look makes the number a little too kind." if evaluation.openings > 1 else "")
+    blocks: list[Block] = [Note(how + (f" Method of the interval: {m.method}." if m.method and m.low is not None else ""), "quiet")]
+    if part(evidence, "selection").get("sentence"):
+        blocks.append(Note(part(evidence, "selection")["sentence"], "quiet"))
+    if evidence.naive_score:
+        pairs = ", ".join(f"{k} {words.number(v)}" for k, v in list(evidence.naive_score.items())[:4])
+        blocks.append(Note(f"The way rows are parted matters here: {pairs}. The honest number is the one above.", "care"))
+    return Section("range", "How sure we are of that", lead, blocks)
+
+
+def _today(evidence: Evidence) -> Section:
+    problem, evaluation = evidence.problem, evidence.evaluation
+    name, rows = problem.metric, []
+    for label, m, tone in (("this model", evaluation.metrics.get(name), "s1"), ("no model", evaluation.baseline.get(name), "rest")):
+        if m is not None and m.value is not None:
+            rows.append(Bar(label, m.value, words.number(m.value), m.low, m.high, tone=tone))
+    lead = part(evidence, "comparison").get("sentence") or words.against_baseline(problem, evaluation)
+    better = "longer is better" if words.metric(name).higher_is_better else "shorter is better"
+    blocks: list[Block] = [Bars(rows, f"{words.metric(name).label} of the model and of having no model")] if rows else []
+    return Section("today", "Compared with having no model", lead, [*blocks, Note(f"{words.metric(name).label}; {better}. The thin line is the range.", "quiet")] if blocks else [])
+
+
+def _repairs(evidence: Evidence) -> Section:
+    name, up = evidence.problem.metric, words.metric(evidence.problem.metric).higher_is_better
+
+    def size(r: Any) -> float:
+        return abs(r.after - r.before) if r.before is not None and r.after is not None else -1.0
+
+    items = []
+    for repair in sorted(evidence.repairs, key=lambda r: (-size(r), r.finding)):
+        change = words.repair_change(repair, name)
+        helped = size(repair) > 0 and ((repair.after or 0) > (repair.before or 0)) == up
+        items.append(Item(repair.says or repair.code, change, badge="better" if helped else "", tone="go", code=repair.code))
+    if not items:
+        items = [Item(f.message, f.fix, code=f.code) for f in evidence.findings if f.applied and f.fix]
+    if not items:
+        return Section("repairs", "What was repaired", "Nothing needed repair: the table went in as it came.")
+    measured = any(r.before is not None and r.after is not None for r in evidence.repairs)
+    lead = f"{words.plural(len(items), 'repair')} made before learning; each can be undone." + ("" if measured else " What each did to the score was not measured in this run.")
+    return Section("repairs", "What was repaired, and what it did", lead, [Items(items, most=3)])
+
+
+def _weaker(evidence: Evidence) -> Section:
+    slices, fairness = part(evidence, "slices"), part(evidence, "fairness")
+    items = [Item(s["sentence"], badge="weaker", tone="care") for s in list(slices.get("confirmed", []))[:3]]
+    for column in list(fairness.get("columns", []))[:6]:
+        for gap in list(column.get("gaps", []))[:2]:
+            items.append(Item(gap["sentence"], badge=gap["verdict"], tone=TONES.get(gap["verdict"], "none")))
+    title = "Who it works less well for"
+    if not slices and not fairness:
+        return Section("weaker", title, "Cannot tell: this run did not look for groups it serves worse. A deeper evaluation does (emlyn evaluate --deep).")
+    lead = " ".join(s["sentence"] for s in (slices, fairness) if s.get("sentence")) or ("Some groups are served worse." if items else "No group was shown to be served worse.")
+    blocks: list[Block] = [Items(items)] if items else []
+    if not fairness:
+        blocks.append(Note("Fairness between groups of people was not examined: no column was named as sensitive (--sensitive COLUMN).", "quiet"))
+    return Section("weaker", title, lead, [*blocks, *left_out(slices), *left_out(fairness)])
+
+
+def _drivers(evidence: Evidence) -> Section:
+    explanation = evidence.explanation
+    if explanation is None or not explanation.drivers:
+        return Section("drivers", "What drives the predictions", "Not worked out in this run.")
+    top = sorted(explanation.drivers, key=lambda d: -d.importance)[:5]
+    solid = [d for d in top if d.above_noise is not False]
+    lead = f"Above all {words.listed([f'“{words.short(d.column, 40)}”' for d in solid], 5)}." if solid else "No column stands out from noise."
+    bars = driver_bars(top, explanation.noise_line)
+    after = "What moves a prediction is not thereby a cause of the outcome." + (f" {words.plural(len(explanation.drivers) - 5, 'more column')} in the details." if len(explanation.drivers) > 5 else "")
+    return Section("drivers", "What drives the predictions", lead, [bars, Note(after, "quiet")])
+
+
+def driver_bars(drivers: Sequence[Driver], noise: float | None) -> Bars:
+    rows = [
+        Bar(words.short(d.column, 80), d.importance, words.number(d.importance), d.low, d.high, words.driver_note(d), "rest" if d.above_noise is False else "s1")
+        for d in drivers
+    ]
+    return Bars(rows, "columns by how much the model leans on them", mark=noise, mark_label="as much as a column of pure noise" if noise is not None else "")
+
+
+def _silence(evidence: Evidence) -> Section:
+    found = [part(evidence, name) for name in ("abstention", "conformal", "multiplicity")]
+    said = [s["sentence"] for s in found if s.get("sentence")]
+    title = "When it should say “I don’t know”"
+    if not said:
+        return Section("silence", title, "Not measured in this run: treat answers close to the threshold, and rows unlike the training table, as unknown.")
+    chart: list[Block] = [Figures([plots.abstention(found[0], evidence.problem)])] if len(found[0].get("points") or []) > 1 else []
+    rest: list[Block] = [Note(s) for s in said[1:]]
+    return Section("silence", title, said[0], [*rest, *chart, *(b for s in found for b in left_out(s))])
+
+
+def _not_for(evidence: Evidence) -> Section:
+    problem, card = evidence.problem, evidence.card
+    items = [Item("To claim that changing a column changes the outcome: the model knows what goes together, not what causes what.")]
+    ranges = [c for c in card.columns if c.role == "feature" and c.kind == "number" and c.low is not None and c.high is not None]
+    order = {d.column: i for i, d in enumerate(evidence.explanation.drivers)} if evidence.explanation else {}
+    ranges.sort(key=lambda c: order.get(c.name, len(order)))
+    if ranges:
+        seen = words.listed([f"“{words.short(c.name, 30)}” {words.number(c.low)} to {words.number(c.high)}" for c in ranges[:3]], 3)
+        items.append(Item(f"For cases unlike the table it learned from ({seen}{', and so on' if len(ranges) > 3 else ''})."))
+    if problem.time:
+        items.append(Item(f"For long after the last “{words.short(problem.time, 40)}” it has seen, without watching how it does."))
+    elif problem.split.kind != "time":
+        items.append(Item("As a forecast of a changed world: it was tested on rows of the same period as those it learned from."))
+    unfair = [g for c in part(evidence, "fairness").get("columns", []) for g in c.get("gaps", []) if g["verdict"] != "no gap shown"]
+    if unfair:
+        items.append(Item("To decide about people alone, without a person looking: between groups a gap is shown, or cannot be ruled out."))
+    elif not problem.sensitive:
+        items.append(Item("To decide about people without first naming the sensitive columns and looking at the gaps between groups (--sensitive)."))
+    failed = [f for f in evidence.evaluation.findings if f.severity == "fail"][:3]
+    items += [Item(words.sentence(f.message), badge="failed test", tone="stop", code=f.code) for f in failed]
+    return Section("not-for", "What it must not be used for", "", [Items(items)])
+
+
+def _next(evidence: Evidence) -> Section:
+    curve, noise = part(evidence, "learning_curve"), part(evidence, "label_noise")
+    items = [Item(s["sentence"]) for s in (curve, noise) if s.get("sentence")]
+    for gap in (g for c in part(evidence, "fairness").get("columns", []) for g in c.get("gaps", [])):
+        if gap["verdict"] == "cannot tell" and len(items) < 4:
+            items.append(Item(f"More rows for the groups that cannot be judged: {gap['sentence']}"))
+    items += [Item(f"Of the groups served worse, above all: {s['rule']} ({words.plural(s['n'], 'row')} now).") for s in list(part(evidence, "slices").get("confirmed", []))[:1]]
+    holes = [c for c in evidence.card.columns if c.role == "feature" and c.rows and c.missing / c.rows >= 0.2]
+    holes.sort(key=lambda c: -c.missing / c.rows)
+    if holes:
+        named = words.listed([f"“{words.short(c.name, 40)}” ({words.percent(c.missing / c.rows)} empty)" for c in holes], 3)
+        items.append(Item(f"The cells that are empty today: {named}."))
+    if evidence.questions:
+        items.append(Item(f"Answers to {words.plural(len(evidence.questions), 'open question')} below: nobody had to ask the data for them."))
+    if not items:
+        return Section("next", "What to collect next", "Nothing stands out: labels of the cases that the model will decide on are always the most useful thing to keep.")
+    chart: list[Block] = [Figures([plots.learning_curve(curve, evidence.problem)])] if len(curve.get("points") or []) > 1 else []
+    return Section("next", "What to collect next", "", [Items(items), *chart])

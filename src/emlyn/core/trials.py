@@ -43,7 +43,11 @@ class FoldResult:
     @property
     def key(self) -> tuple[str, int]:
         """Results with one key are interchangeable."""
-        return digest(self.recipe), self.fold
+        return FoldResult.key_of(self.recipe, self.fold)
+
+    @staticmethod
+    def key_of(recipe: Recipe, fold: int) -> tuple[str, int]:
+        return digest(recipe), fold
 
     def to_parts(self) -> dict[str, bytes]:
         """Named parts, nothing in them can run code; the reverse is `from_parts`."""
@@ -131,12 +135,13 @@ def ready(data: Dataset, seed: int = 0) -> Dataset:
 
 
 def best_steps(curves: Sequence[np.ndarray]) -> int:
-    """The number of steps with the least mean loss over the curves; a curve that ended stays at its last value."""
+    """The first number of steps within a ten-thousandth of the least mean loss over the curves; a curve that ended stays at its last value."""
     longest = max(len(c) for c in curves)
     total = np.zeros(longest)
     for c in curves:
         total += np.concatenate([c, np.full(longest - len(c), c[-1])])
-    return int(np.argmin(total)) + 1
+    least = float(total.min())
+    return int(np.argmax(total <= least + 1e-4 * (float(total[0]) - least))) + 1
 
 
 @dataclass(eq=False)

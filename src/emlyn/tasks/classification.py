@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emlyn.core.dataset import Dataset, Fold
-from emlyn.core.splits import make_folds
+from emlyn.core.splits import HELD_MOST, holdout, make_folds
 from emlyn.core.table import Column
 from emlyn.plugins import hook
 from emlyn.records.problem import Problem
@@ -57,6 +57,8 @@ class Classification:
         return counts / counts.sum()
 
     def folds(self, data: Dataset, problem: Problem, count: int, seed: int) -> list[Fold]:
+        if count == 1:
+            return [holdout(data, problem.split, min(0.2, HELD_MOST / len(data)), seed, stratify=True)]
         return make_folds(data, problem.split, count, seed, stratify=True)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emlyn.core.dataset import Dataset, Fold
-from emlyn.core.splits import make_folds
+from emlyn.core.splits import HELD_MOST, holdout, make_folds
 from emlyn.core.table import Column
 from emlyn.plugins import hook
 from emlyn.records.problem import Problem
@@ -45,6 +45,8 @@ class Regression:
         return np.array([np.average(data.answers, weights=data.weight)])
 
     def folds(self, data: Dataset, problem: Problem, count: int, seed: int) -> list[Fold]:
+        if count == 1:
+            return [holdout(data, problem.split, min(0.2, HELD_MOST / len(data)), seed)]
         return make_folds(data, problem.split, count, seed)
 
 

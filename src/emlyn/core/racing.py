@@ -1,0 +1,48 @@
+"""Racing: which candidates deserve more folds. Forgiving, with an exception for what makes an ensemble better though it is worse alone.
+
+Sources: Maron and Moore, Hoeffding races, 1994; the diversity exception is greedy selection (see ensembling) on the folds answered so far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from emlyn.core.ensembling import greedy_weights
+from emlyn.core.metrics import log_loss_rows, squared_rows
+from emlyn.core.trials import Candidate, Trials
+
+SURE = 2.0
+"""Standard errors by which a candidate must be worse, per unit and paired, before it is let go."""
+LEAST = 0.02
+"""Share of the best loss below which a difference is never a reason to let a candidate go."""
+
+
+def hopeless(trials: Trials, candidate: Candidate, rivals: Sequence[Candidate]) -> str:
+    """Why this candidate deserves no further fold; empty when it does.
+
+    It is let go when on the units it has answered it is worse than the best rival by two standard errors of the paired proper loss and by
+    2 % of it, and greedy selection among all of them gives it no weight.
+    """
+    rivals = [c for c in rivals if c is not candidate and set(candidate.results) <= set(c.results) and c.recipe.learner != "baseline"]
+    if not rivals or candidate.recipe.learner == "baseline":
+        return ""
+    rows = trials.covered([candidate])
+    truth = trials.truth(rows)
+    own = _losses(trials, candidate, rows, truth)
+    by_rival = [_losses(trials, c, rows, truth) for c in rivals]
+    best = min(range(len(rivals)), key=lambda i: float(by_rival[i].mean()))
+    gap = own - by_rival[best]
+    worse, noise = float(gap.mean()), float(gap.std() / np.sqrt(len(gap)))
+    if worse <= SURE * noise or worse <= LEAST * abs(float(by_rival[best].mean())):
+        return ""
+    predictions = [trials.oof(c.recipe.name)[rows] for c in (candidate, *rivals)]
+    if greedy_weights(predictions, truth, trials.metric)[0] > 0:
+        return ""
+    return f"worse than {rivals[best].recipe.name} by {worse / max(noise, 1e-12):.1f} standard errors, and adds nothing to an ensemble"
+
+
+def _losses(trials: Trials, candidate: Candidate, rows: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    prediction = trials.oof(candidate.recipe.name)[rows]
+    return log_loss_rows(truth, prediction) if trials.data.classes else squared_rows(truth, prediction)

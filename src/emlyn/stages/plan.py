@@ -1,0 +1,82 @@
+"""Plan: which recipes, in which order, on how many folds, with how many threads. Decided by rows and budget, each with its why."""
+
+from __future__ import annotations
+
+import math
+from itertools import zip_longest
+
+import numpy as np
+
+from emlyn import plugins
+from emlyn.context import Context
+from emlyn.core.costs import Costs, costs_of
+from emlyn.core.dataset import Dataset
+from emlyn.core.trials import ready
+from emlyn.errors import Unavailable
+from emlyn.records.options import TrainOptions
+from emlyn.records.plan import Plan, Recipe
+from emlyn.records.problem import Problem
+
+FEW = 300
+SAMPLE_FROM = 300_000
+"""Rows from which recipes are chosen on a sample; the members of the final ensemble are learned on all that fits."""
+
+
+def plan(problem: Problem, data: Dataset, options: TrainOptions, context: Context) -> Plan:
+    """An ordered portfolio of every learner's recipes, and the folds to try them on. Raises Unavailable when no learner can be used."""
+    data = ready(data, context.seed)
+    recipes = portfolio(problem, data, context)
+    if options.trials is not None:
+        recipes = recipes[: max(1, options.trials)]
+    seconds = math.inf if options.trials is not None else context.budget.until("search")
+    sample = SAMPLE_FROM // 2 if len(data) > SAMPLE_FROM else 0
+    costs = costs_of(data if not sample else data.take(_spread(len(data), sample)), 5, fixed=True)
+    folds, why = fold_count(data, recipes, seconds * max(1, context.threads), costs)
+    made = Plan(recipes=recipes, folds=folds, why=why, sample=sample, threads=context.threads, trials=options.trials)
+    context.emit("plan", f"{len(recipes)} recipes on {folds} folds: {why}", recipes=[r.name for r in recipes], folds=folds)
+    return made
+
+
+def portfolio(problem: Problem, data: Dataset, context: Context) -> tuple[Recipe, ...]:
+    """Baselines first, then rounds: the best untried recipe of every learner, so that each round adds a different kind of model."""
+    by_learner: list[list[Recipe]] = []
+    missing: list[str] = []
+    for learner in plugins.collect("learners"):
+        if problem.task not in learner.tasks:
+            continue
+        if reason := learner.missing():
+            missing.append(f"{learner.name}: {reason}")
+            context.emit("note", f"the learner {learner.name} is left out: {reason}")
+            continue
+        by_learner.append(list(learner.recipes(problem, data)))
+    floor = [r for found in by_learner for r in found if r.learner == "baseline"]
+    rounds = zip_longest(*([r for r in found if r.learner != "baseline"] for found in by_learner))
+    recipes = (*floor, *(r for one_round in rounds for r in one_round if r is not None))
+    if not recipes:
+        raise Unavailable(f"no learner can do the task {problem.task!r} here ({'; '.join(missing) or 'none is installed for it'})", "all")
+    return recipes
+
+
+def fold_count(data: Dataset, recipes: tuple[Recipe, ...], core_seconds: float, costs: Costs) -> tuple[int, str]:
+    """As many folds, at most 8, as let a first round of different learners finish in 60 % of the time; fewer rows ask for more folds."""
+    n = len(data)
+    most = 8 if n < 20_000 else 5
+    first = list({r.learner: r for r in reversed(recipes)}.values())
+    one_fold = sum(costs.prior(r) for r in first)
+    for folds in (8, 5, 3):
+        if folds <= most and folds * one_fold <= 0.6 * core_seconds:
+            break
+    else:
+        folds = 3 if n < 50_000 or 3 * one_fold <= 1.2 * core_seconds else 1
+    folds = max(folds, 8) if n < FEW else folds
+    why = f"{n:,} units, about {one_fold:.1f} s for one fold of a first round of learners"
+    groups = None if data.group is None else len(np.unique(data.group))
+    if groups is not None and groups < folds:
+        return max(2, groups), f"{why}; there are {groups} groups"
+    if data.time is not None:
+        folds = min(folds, 5)
+    return min(folds, max(2, n)), why
+
+
+def _spread(n: int, wanted: int) -> np.ndarray:
+    return np.linspace(0, n - 1, wanted).astype(np.int64)

@@ -1,0 +1,326 @@
+"""Search: an anytime race of recipes over shared folds. Stops at the deadline, when asked, or when nothing more can be gained.
+
+Fold 0 first; who survives it gets the other folds; a recipe that cannot finish in time is not begun, and boosters stop at their limit and
+keep what they learned. With a number of trials instead of a time limit nothing depends on a clock: jobs are planned and their results taken
+in one fixed order, so the same recipes are selected run after run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from emlyn import plugins
+from emlyn.context import Context
+from emlyn.core.costs import Costs, costs_of
+from emlyn.core.dataset import Dataset
+from emlyn.core.executor import Executor, Job, Outcome, Reference, ThreadExecutor
+from emlyn.core.machine import busy_share, usable_memory
+from emlyn.core.racing import hopeless
+from emlyn.core.trials import Candidate, FoldResult, Past, Trials, answer, asked, learn, ready
+from emlyn.records.journal import Entry
+from emlyn.records.plan import Plan, Recipe
+from emlyn.records.problem import Problem
+
+SERIAL_FROM = 5_000_000
+"""Cells (rows x columns) from which one job at a time uses all threads; below, jobs run side by side with one thread each."""
+LIMIT_SHARE = 0.4
+"""Share of the time left that one recipe may take."""
+RESERVE = (0.4, 0.04)
+"""Seconds, and share of the search's time, kept for the ensemble."""
+PERFECT = 1e-9
+
+
+def search(plan: Plan, data: Dataset, problem: Problem, context: Context, past: Past | None = None) -> Trials:
+    """Try the plan's recipes on shared folds. What `past` holds is taken over, every new fold result is handed to `past.keep`."""
+    data = ready(data, context.seed)
+    task = plugins.find("tasks", problem.task)
+    if plan.sample:
+        rng = np.random.default_rng(context.seed)
+        data = data.take(np.sort(rng.choice(len(data), plan.sample, replace=False)))
+    folds = task.folds(data, problem, plan.folds, context.seed)
+    trials = Trials(data, problem, folds, task.width(problem))
+    trials.seed = context.seed
+    own = context.executor is None
+    executor: Executor = ThreadExecutor(*_layout(plan, data, context)[:1]) if own else context.executor
+    race = Race(plan, trials, context, executor, past or Past())
+    try:
+        race.run()
+    finally:
+        if own:
+            executor.close()
+    return trials
+
+
+def _layout(plan: Plan, data: Dataset, context: Context) -> tuple[int, int]:
+    """(jobs side by side, threads of each): many small jobs rather than threads that wait for each other, most of all when others use the cores."""
+    threads = max(1, plan.threads)
+    if threads == 1:
+        return 1, 1
+    encoder = data.shared.get("encoder")
+    cells = len(data) * (len(encoder.names) if encoder is not None else 1)
+    crowded = plan.trials is None and busy_share() > 0.5
+    if cells >= SERIAL_FROM and not crowded:
+        return 1, threads
+    return threads, 1
+
+
+@dataclass
+class Flight:
+    """A job on its way."""
+
+    candidate: Candidate
+    fold: int
+    """-1: the whole candidate is being read at its cross-fitted steps."""
+    future: Future[Outcome]
+
+
+@dataclass
+class Race:
+    """The scheduler. One thread; only it touches the trials."""
+
+    plan: Plan
+    trials: Trials
+    context: Context
+    executor: Executor
+    past: Past
+    flying: list[Flight] = field(default_factory=list)
+    best: float | None = None
+    first_s: float | None = None
+
+    def __post_init__(self) -> None:
+        data = self.trials.data
+        self.timed = self.plan.trials is None
+        self.costs: Costs = costs_of(data, len(self.trials.folds), fixed=not self.timed)
+        self.until = self._window()
+        self.threads = max(1, self.plan.threads // self.executor.workers)
+        self.shared: dict[int, Reference] = {}
+        self.queue: deque[Recipe] = deque(self.plan.recipes)
+        self.memory = self.context.memory or usable_memory()
+        self.learners: dict[str, Any] = {learner.name: learner for learner in plugins.collect("learners")}
+
+    def _window(self) -> float:
+        """Seconds since the run's start at which the last job must have ended."""
+        if not self.timed:
+            return math.inf
+        spent, end = self.context.budget.spent, self.context.budget.spent + self.context.budget.until("search")
+        room = end - spent
+        refit = 0.35 * room if len(self.trials.folds) == 1 else 0.0
+        return end - max(RESERVE[0], RESERVE[1] * room, refit)
+
+    @property
+    def left(self) -> float:
+        return self.until - self.context.budget.spent
+
+    def run(self) -> None:
+        """Keep the workers busy until there is nothing to do, no time, or a wish to stop."""
+        began = self.context.budget.spent
+        self._restore()
+        while True:
+            while len(self.flying) < self.executor.workers and not self._over() and (flight := self._next()):
+                self.flying.append(flight)
+            if not self.flying:
+                break
+            if self.context.cancel.is_set():
+                self.executor.cancel()
+            for flight in self._landed():
+                self._take(flight)
+        self.trials.wall_s = self.context.budget.spent - began
+        self._conclude()
+
+    def _over(self) -> bool:
+        return self.context.cancel.is_set() or self.left <= 0 or self._perfect()
+
+    def _perfect(self) -> bool:
+        if self.best is None:
+            return False
+        edge = {"roc_auc": 1.0, "accuracy": 1.0, "r2": 1.0, "average_precision": 1.0, "f1": 1.0, "balanced_accuracy": 1.0}.get(self.trials.metric.name, 0.0)
+        return abs(self.best - edge) <= PERFECT
+
+    def _landed(self) -> list[Flight]:
+        """Flights that ended. Without a clock: the oldest alone, so that every decision rests on the same results run after run."""
+        if not self.flying:
+            return []
+        if not self.timed:
+            self.flying[0].future.result()
+            return [self.flying.pop(0)]
+        wait([f.future for f in self.flying], timeout=1.0, return_when=FIRST_COMPLETED)
+        done = [f for f in self.flying if f.future.done()]
+        self.flying = [f for f in self.flying if not f.future.done()]
+        return done
+
+    # what to do next
+
+    def _next(self) -> Flight | None:
+        """What is worth doing now: finish who survived, then the next recipe's fold 0. None when nothing can be begun."""
+        busy = {(f.candidate.recipe.name, f.fold) for f in self.flying}
+        for candidate in self.trials.candidates:
+            if candidate.status != "racing" or not candidate.results:
+                continue
+            missing = [k for k in range(len(self.trials.folds)) if k not in candidate.results and (candidate.recipe.name, k) not in busy]
+            if missing and self._fits(candidate.recipe, len(missing)):
+                return self._submit(candidate, missing[0], len(missing))
+            if missing:
+                self._stop(candidate, "the time left would not have sufficed")
+        while self.queue:
+            candidate = Candidate(self.queue.popleft())
+            self.trials.candidates.append(candidate)
+            if reason := self._refused(candidate.recipe):
+                self._stop(candidate, reason)
+                continue
+            candidate.status = "racing"
+            return self._submit(candidate, 0, len(self.trials.folds))
+        return None
+
+    def _refused(self, recipe: Recipe) -> str:
+        """Why a recipe is not even begun."""
+        if self.memory and self.costs.memory(recipe) * self.executor.workers > 0.8 * self.memory:
+            return f"it would take about {self.costs.memory(recipe) / 2**30:.1f} GiB of memory"
+        return "" if self._fits(recipe, len(self.trials.folds)) else "the time left would not have sufficed"
+
+    def _fits(self, recipe: Recipe, folds: int) -> bool:
+        """Boosters may be cut short by half; the others must finish as expected. The first models are always tried."""
+        if not self.timed or len(self.trials.usable()) == 0:
+            return True
+        expected = self.costs.expect(recipe) * math.ceil(folds / self.executor.workers)
+        return expected * (0.5 if self._stoppable(recipe) else 1.1) <= self.left
+
+    def _stoppable(self, recipe: Recipe) -> bool:
+        return any(r.curve is not None for c in self.trials.candidates if c.recipe.learner == recipe.learner for r in c.results.values())
+
+    def _submit(self, candidate: Candidate, fold: int, open_folds: int) -> Flight:
+        recipe = candidate.recipe
+        if candidate.results and (settled := candidate.results[min(candidate.results)].settled):
+            recipe = replace(recipe, params={**recipe.params, **settled})
+        at_once = min(self.executor.workers, open_folds)
+        seconds = math.inf
+        if self.timed:
+            share = 1.0 if candidate.results else LIMIT_SHARE
+            seconds = max(0.2, min(self.left - 0.1, share * self.left * at_once / open_folds))
+        job = Job(learn, (self.learners[recipe.learner], recipe, self._share(fold)), seconds, self.threads, self._seed(fold))
+        return Flight(candidate, fold, self.executor.submit(job))
+
+    def _share(self, fold: int) -> Reference:
+        if fold not in self.shared:
+            self.shared[fold] = self.executor.share(self.trials.folds[fold])
+        return self.shared[fold]
+
+    def _seed(self, fold: int) -> int:
+        return int(np.random.SeedSequence([self.context.seed, fold]).generate_state(1)[0] % 2**31)
+
+    # what came of it
+
+    def _take(self, flight: Flight) -> None:
+        candidate, outcome = flight.candidate, flight.future.result()
+        if outcome.error:
+            candidate.status, candidate.note = ("stopped", "cancelled") if outcome.error == "cancelled" else ("failed", outcome.error)
+            self._tell(candidate, outcome.error)
+            return
+        if flight.fold < 0:
+            candidate.settled = outcome.value
+            self._finish(candidate)
+            return
+        result: FoldResult = replace(outcome.value, recipe=candidate.recipe)
+        candidate.results[result.fold] = result
+        self.costs.learn(candidate.recipe, outcome.seconds)
+        if self.past.keep is not None:
+            self.past.keep(result)
+        self._judge(candidate)
+
+    def _judge(self, candidate: Candidate) -> None:
+        """After each fold: finish, go on, or let go."""
+        if candidate.status != "racing":
+            return
+        if self.trials.complete(candidate):
+            steps = {k: candidate.fold_steps(k) for k in candidate.results}
+            moved = {k: s for k, s in steps.items() if s is not None and s != candidate.results[k].fitted.steps}
+            if moved:
+                work = [(candidate.results[k].fitted, k, s) for k, s in moved.items()]
+                job = Job(settle, (work, [asked(self.trials.folds[k]) for k in moved]), math.inf, self.threads)
+                self.flying.append(Flight(candidate, -1, self.executor.submit(job)))
+            else:
+                self._finish(candidate)
+            return
+        rivals = [c for c in self.trials.candidates if c.results and c.status in ("racing", "done")]
+        if reason := hopeless(self.trials, candidate, rivals):
+            candidate.status, candidate.note = "dropped", reason
+            self._tell(candidate, reason)
+
+    def _finish(self, candidate: Candidate) -> None:
+        candidate.status = "done"
+        score, _ = self.trials.score(candidate)
+        if self.best is None or self.trials.metric.better(score, self.best):
+            self.best = score
+        if self.first_s is None and candidate.recipe.learner != "baseline":
+            self.first_s = self.context.budget.spent
+            self.context.emit("model.first", f"first usable model: {candidate.recipe.name}", seconds=round(self.first_s, 2))
+        self._tell(candidate, "kept")
+
+    def _stop(self, candidate: Candidate, reason: str) -> None:
+        candidate.status, candidate.note = "stopped", reason
+        self._tell(candidate, reason)
+
+    def _tell(self, candidate: Candidate, verdict: str) -> None:
+        """One event for who watches, one line for the journal."""
+        score, spread = self.trials.score(candidate) if candidate.results else (None, None)
+        at = round(self.context.budget.spent, 3)
+        facts = {"recipe": candidate.recipe.name, "status": candidate.status, "score": score, "spread": spread, "folds": len(candidate.results)}
+        shown = "-" if score is None else f"{score:.5g}"
+        self.context.emit(
+            "trial.end",
+            f"{candidate.recipe.name}: {self.trials.metric.name} {shown} ({verdict})",
+            **facts,
+            best=self.best,
+            metric=self.trials.metric.name,
+            left=None if math.isinf(self.until) else round(max(0.0, self.left), 1),
+            tried=sum(c.status != "queued" for c in self.trials.candidates),
+            planned=len(self.plan.recipes),
+        )
+        change = f"{candidate.recipe.learner} {candidate.recipe.params}" + (f" with {', '.join(candidate.recipe.features)}" if candidate.recipe.features else "")
+        self.trials.say(Entry(at, "trial", candidate.recipe.why, change, facts, verdict, round(candidate.seconds, 3)))
+
+    # the ends
+
+    def _restore(self) -> None:
+        """Take over what an earlier run stored for the same recipes and folds."""
+        stored = {r.key: r for r in self.past.results}
+        if not stored:
+            return
+        for recipe in list(self.queue):
+            candidate = Candidate(recipe, status="racing")
+            for fold in self.trials.folds:
+                found = stored.get(FoldResult.key_of(recipe, fold.number))
+                if found is not None and len(found.prediction) == len(fold.positions):
+                    candidate.results[fold.number] = found
+                    self.costs.learn(recipe, found.fit_s + found.predict_s)
+            if candidate.results:
+                self.queue.remove(recipe)
+                self.trials.candidates.append(candidate)
+                self._judge(candidate)
+
+    def _conclude(self) -> None:
+        """Who did not finish is stopped; say why the search ended."""
+        for candidate in self.trials.candidates:
+            if candidate.status == "racing":
+                self._stop(candidate, "the search ended first")
+        if self.context.cancel.is_set():
+            why = "it was asked to stop"
+        elif self._perfect():
+            why = "no error is left to remove"
+        elif self.left <= 0:
+            why = "the time for it was used"
+        else:
+            why = "every recipe was tried; nothing more can be gained"
+        done = sum(c.status == "done" for c in self.trials.candidates)
+        self.context.emit("search.end", f"search ended: {why}", why=why, done=done, seconds=round(self.trials.wall_s, 2))
+        self.trials.say(Entry(round(self.context.budget.spent, 3), "search.end", verdict=why, evidence={"done": done}, cost_s=round(self.trials.wall_s, 3)))
+
+
+def settle(work: list[tuple[Any, int, int]], asks: list[Dataset], effort: Any) -> dict[int, np.ndarray]:
+    """The job that reads fitted models at their cross-fitted steps: fold -> answers."""
+    return {fold: answer(fitted, ask, steps, effort) for (fitted, fold, steps), ask in zip(work, asks, strict=True)}

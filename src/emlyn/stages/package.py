@@ -1,0 +1,93 @@
+"""Package: the model, its evidence and its report become one file, stored by content and registered under the next version of its name."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib import metadata
+
+import emlyn
+from emlyn import plugins
+from emlyn.context import Context
+from emlyn.core import archive, registry, signing
+from emlyn.core.model import Model
+from emlyn.core.parts import below
+from emlyn.core.sbom import sbom
+from emlyn.core.workspace import make_folder, write_durably
+from emlyn.records.codec import to_json, to_plain
+from emlyn.records.manifest import Manifest
+from emlyn.records.run import Evidence, ModelVersion
+
+BASE = ("numpy",)
+"""What every model needs."""
+
+
+def package(model: Model, evidence: Evidence, report_html: str, name: str, context: Context) -> ModelVersion:
+    """Write the model file, store it in the workspace of `context.store` and register it with its lineage.
+
+    The first version of a name becomes its champion; a later one waits for `emlyn promote`. Signed when the workspace has a signing key.
+    Raises WorkspaceError when the workspace cannot be written, OptionError for a name that cannot be one.
+    """
+    store = context.store
+    number = registry.reserve(store, name)
+    evidence = replace(evidence, model=f"{name}:{number}")
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    parts = below("model", model.save())
+    needs = _needs(model, parts)
+    packages = sorted({p for found in needs.values() for p in found} | set(BASE))
+    parts |= {
+        "contract.json": to_json(model.contract),
+        "evidence.json": to_json(evidence),
+        "report.html": report_html.encode(),
+        "sbom.json": sbom(name, str(number), packages),
+    }
+    manifest = Manifest(
+        {}, name=name, version=number, problem=model.problem, packages=_installed(packages), emlyn=emlyn.__version__, created=created
+    )
+    key = store.root / "keys" / signing.SECRET_FILE
+    data = archive.pack(parts, manifest, packages=needs, sign_with=signing.secret_key(key) if key.exists() else b"")
+    report = make_folder(store.root / "reports") / f"{name}-{number}.html"
+    write_durably(report, report_html.encode())
+    version = ModelVersion(
+        name=name,
+        version=number,
+        digest=hashlib.sha256(data).hexdigest(),
+        artifact=store.artifacts.put(data, registry.FILE),
+        task=model.problem.task,
+        target=model.problem.target,
+        metric=model.problem.metric,
+        created=created,
+        evaluation=to_plain(evidence.evaluation.metrics),
+        lineage=evidence.lineage,
+        report=str(report),
+    )
+    registered = registry.register(store, version, by=evidence.lineage.by)
+    context.emit("package", _said(registered), model=f"{name}:{number}", digest=version.digest, bytes=len(data))
+    return registered
+
+
+def _needs(model: Model, parts: Mapping[str, bytes]) -> dict[str, tuple[str, ...]]:
+    """Part -> the distributions that its member's learner says it needs."""
+    found: dict[str, tuple[str, ...]] = {}
+    for i, member in enumerate(model.members):
+        packages = tuple(getattr(plugins.find("learners", member.recipe.learner), "packages", ()))
+        found |= {part: packages for part in parts if part.startswith(f"model/members/{i}/")}
+    return found
+
+
+def _installed(packages: list[str]) -> dict[str, str]:
+    found = {}
+    for name in packages:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue  # vendored, or under another name: the bill of materials leaves it out as well
+    return found
+
+
+def _said(version: ModelVersion) -> str:
+    if registry.CHAMPION in version.aliases:
+        return f"registered as {version.name}:{version.version}, the champion"
+    return f"registered as {version.name}:{version.version}; make it the champion with: emlyn promote {version.name}:{version.version}"

@@ -22,6 +22,8 @@ class Budget:
     seconds: float
     started: float
     clock: Clock = time.monotonic
+    shares: Mapping[str, float] = field(default_factory=lambda: SHARES)
+    """Share of the seconds per stage, in the order the stages run."""
 
     @property
     def spent(self) -> float:
@@ -32,9 +34,9 @@ class Budget:
         return self.seconds - self.spent
 
     def until(self, *stages: str) -> float:
-        """Seconds left until the shares of the given stages, in the order of `SHARES`, have been used up (never below zero)."""
-        last = max(list(SHARES).index(s) for s in stages)
-        share = sum(list(SHARES.values())[: last + 1])
+        """Seconds left until the shares of the given stages and all before them have been used up (never below zero)."""
+        last = max(list(self.shares).index(s) for s in stages)
+        share = sum(list(self.shares.values())[: last + 1])
         return max(0.0, self.seconds * share - self.spent)
 
 

@@ -1,0 +1,134 @@
+"""Which columns move together, and how the prediction moves with one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import squareform
+from scipy.stats import rankdata
+
+from emlyn.core.table import Column, Table, number_text
+
+TOGETHER = 0.8
+"""Columns whose |Spearman| reaches this are permuted as one."""
+MOST_LEVELS = 12
+STEPS = 20
+
+Predict = Callable[[Table], np.ndarray]
+
+
+def moving_together(table: Table, score: np.ndarray) -> list[list[str]]:
+    """Columns in groups within which every pair has |Spearman| of at least .8; categories are ordered by the mean `score` (n,) of a level."""
+    names = list(table)
+    if len(names) < 2:
+        return [[n] for n in names]
+    ranks = np.column_stack([rankdata(_ordered(table[n], score)) for n in names])
+    ranks -= ranks.mean(axis=0)
+    size = np.sqrt((ranks**2).sum(axis=0))
+    rho = (ranks / np.where(size > 0, size, 1)).T @ (ranks / np.where(size > 0, size, 1))
+    distance = np.clip(1 - np.abs(rho), 0, 1)
+    np.fill_diagonal(distance, 0)
+    group = fcluster(linkage(squareform(distance, checks=False), "complete"), 1 - TOGETHER, "distance")
+    return [[names[i] for i in np.flatnonzero(group == g)] for g in dict.fromkeys(group.tolist())]
+
+
+def effect(table: Table, name: str, predict: Predict) -> tuple[list[Any], np.ndarray, np.ndarray]:
+    """(values, effect (m, k), rows at each value (m,)) of a column on the predictions (n, k), centred on zero.
+
+    Numbers and dates: accumulated local effects (Apley and Zhu 2020), which never asks about cells far from a row's own.
+    Categories and booleans: mean prediction with every row set to the level, over the most frequent levels.
+    """
+    column = table[name]
+    if column.coded or column.kind == "boolean" or len(np.unique(column.values[~column.missing])) <= 2:
+        return _by_level(table, name, predict)
+    return _accumulated(table, name, predict)
+
+
+def describe(values: list[Any], curve: np.ndarray, counts: np.ndarray, numeric: bool, what: str) -> str:
+    """The direction of a curve (m,) in words; `what` is what goes up: `the probability of yes`."""
+    if len(curve) < 2 or np.ptp(curve) == 0:
+        return f"hardly moves {what} on its own"
+    top, bottom = int(np.argmax(curve)), int(np.argmin(curve))
+    if not numeric:
+        return f"{what} is highest for {values[top]}, lowest for {values[bottom]}"
+    steps = np.diff(curve)
+    net = float((curve[-1] - curve[0]) / max(np.abs(steps).sum(), 1e-300))
+    if abs(net) > 0.7:
+        return f"higher values {'raise' if net > 0 else 'lower'} {what}"
+    if 0 < top < len(curve) - 1 and curve[top] - max(curve[0], curve[-1]) > 0.3 * np.ptp(curve):
+        return f"{what} is highest around {_short(values[top])}"
+    if 0 < bottom < len(curve) - 1 and min(curve[0], curve[-1]) - curve[bottom] > 0.3 * np.ptp(curve):
+        return f"{what} is lowest around {_short(values[bottom])}"
+    return f"{what} goes up and down with it, in no single direction"
+
+
+def cell(column: Column, row: int) -> Any:
+    """One cell as a plain value: number, text, ISO date, true or false, None for no value."""
+    if column.missing[row]:
+        return None
+    if column.levels is not None:
+        return str(column.levels[column.values[row]])
+    return plain(column, float(column.values[row]))
+
+
+def plain(column: Column, value: float) -> Any:
+    """A number of this column as a person writes it."""
+    if column.kind == "boolean":
+        return bool(value)
+    if column.kind == "date":
+        return datetime.fromtimestamp(value, UTC).date().isoformat() if -6e10 < value < 2.5e11 else value
+    return int(value) if value == round(value) and abs(value) < 1e15 else value
+
+
+def with_cells(table: Table, name: str, values: np.ndarray) -> Table:
+    """The table with one column's physical values (codes or numbers) replaced."""
+    column = table[name]
+    return table.with_columns({name: Column(column.kind, values.astype(column.values.dtype), column.levels)})
+
+
+def _ordered(column: Column, score: np.ndarray) -> np.ndarray:
+    if column.levels is None:
+        known = column.values[~column.missing]
+        middle = float(np.median(known)) if len(known) else 0.0
+        return np.where(column.missing, middle, column.values)
+    codes = column.values + 1
+    total, count = np.bincount(codes, weights=score), np.bincount(codes)
+    return np.asarray((total / np.maximum(count, 1))[codes])
+
+
+def _accumulated(table: Table, name: str, predict: Predict) -> tuple[list[Any], np.ndarray, np.ndarray]:
+    column = table[name]
+    rows = np.flatnonzero(~column.missing)
+    x = column.values[rows]
+    edges = np.unique(np.quantile(x, np.linspace(0, 1, STEPS + 1), method="inverted_cdf"))
+    bin_ = np.clip(np.searchsorted(edges, x, side="left") - 1, 0, len(edges) - 2)
+    part = table.take(rows)
+    both = table.take(np.r_[rows, rows])
+    answers = predict(with_cells(both, name, np.r_[edges[bin_], edges[bin_ + 1]]))
+    local = answers[part.rows :] - answers[: part.rows]
+    counts = np.bincount(bin_, minlength=len(edges) - 1).astype(float)
+    steps = np.column_stack([np.bincount(bin_, weights=local[:, k], minlength=len(edges) - 1) for k in range(local.shape[1])])
+    curve = np.vstack([np.zeros(local.shape[1]), np.cumsum(steps / np.maximum(counts, 1)[:, None], axis=0)])
+    middle = (curve[1:] + curve[:-1]) / 2
+    curve = curve - (counts[:, None] * middle).sum(axis=0) / counts.sum()
+    return [plain(column, v) for v in edges.tolist()], curve, np.r_[counts[0], counts]
+
+
+def _by_level(table: Table, name: str, predict: Predict) -> tuple[list[Any], np.ndarray, np.ndarray]:
+    column = table[name]
+    values, counts = np.unique(column.values[~column.missing], return_counts=True)
+    kept = np.argsort(-counts, kind="stable")[:MOST_LEVELS]
+    values, counts = values[kept], counts[kept].astype(float)
+    many = table.take(np.tile(np.arange(table.rows), len(values)))
+    answers = predict(with_cells(many, name, np.repeat(values, table.rows)))
+    means = answers.reshape(len(values), table.rows, -1).mean(axis=1)
+    labels = [str(column.levels[int(v)]) if column.levels is not None else plain(column, float(v)) for v in values]
+    return labels, means - (counts[:, None] * means).sum(axis=0) / counts.sum(), counts
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else number_text(float(value)) if isinstance(value, int) else str(value)

@@ -1,0 +1,181 @@
+"""Explain: what drives the model overall, and why single rows get their answers, always in the columns of the source."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from emlyn import plugins
+from emlyn.context import Context
+from emlyn.core.dataset import Dataset, rows_dataset
+from emlyn.core.explainer import Explainer
+from emlyn.core.influence import influence
+from emlyn.core.intervals import from_influence
+from emlyn.core.metrics import Metric, metric
+from emlyn.core.shapes import cell, describe, effect, moving_together, with_cells
+from emlyn.core.table import Table
+from emlyn.records.evaluation import Driver, Explanation, Reason
+from emlyn.records.problem import Problem
+
+MOST_ROWS = 2_000
+FEWEST_ROWS = 200
+MOST_CURVES = 10
+CURVE_ROWS = 300
+REPEATS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """Columns permuted as one, and what that does to the metric."""
+
+    names: list[str]
+    value: float
+    rows: np.ndarray
+    """Influence (n,) of each row on `value`."""
+
+
+def explain(model: Any, data: Dataset, problem: Problem, context: Context) -> Explanation:
+    """Global drivers: how much worse the problem's metric becomes when a column (with those it moves together with) is permuted.
+
+    Rows, repeats and columns are cut until it fits half of what is left of the evaluation's share of the time; `method` says what
+    was done. `data` are rows the model did not learn from where there are any. The noise line is how far chance alone reaches: the
+    importance of a useless column is symmetric around zero, so the most negative one, mirrored, marks it.
+    """
+    assert data.answers is not None
+    if "rows" not in data.tables or not len(data):
+        return Explanation("no columns of rows to explain by", ())
+    seconds = max(0.3, context.budget.until("evaluate") / 2)
+    until, rng = time.monotonic() + seconds, np.random.default_rng(context.seed)
+    m = metric(problem.metric)
+    rows, each = _affordable(model, data, rng, seconds, len(data.rows))
+    table, truth = data.rows.take(data.units[rows]), data.answers[rows]
+    weight = None if data.weight is None else data.weight[rows]
+    base = model.predict_answers(rows_dataset(table))
+    groups = moving_together(table, base[:, -1])
+    seen, skipped = _permuted(model, table, _Truth(m, truth, base, weight), groups, rng, until - 0.3 * seconds)
+    line = _noise_line(seen)
+    cluster = None if data.group is None else data.group[rows]
+    ranked = sorted(seen, key=lambda g: -g.value)
+    curves = _curves(model, table, problem, [n for g in ranked for n in g.names if g.value > line], until, each)
+    drivers = tuple(_driver(g, line, cluster, curves) for g in ranked)
+    moved = "fall" if m.direction == "maximize" else "rise"
+    repeats = f"{moved} of {m.label or m.name} when a column is permuted, {REPEATS} times on {len(rows):,} rows"
+    left = f"; {skipped} of {len(groups)} groups of columns left out for time" if skipped else ""
+    return Explanation(f"permutation importance: {repeats}{left}", drivers, len(rows), "the rows of the evaluation", line)
+
+
+def reasons(model: Any, data: Dataset) -> list[tuple[Reason, ...]]:
+    """For each unit the columns that push its score away from the reference, strongest first.
+
+    The unit is log-odds towards the predicted class, or the target's own. Pushes whose sign the models of the ensemble do not agree
+    on are left out: a reason that another draw of the training rows would turn round is none.
+    """
+    if not len(data):
+        return []
+    found = explainer_for(model).pushes(model, data)
+    table = data.rows
+    columns = [table[name] for name in found.columns]
+    order = np.argsort(-np.abs(found.values), axis=1, kind="stable")
+    out = []
+    for i, unit in enumerate(data.units.tolist()):
+        kept = [j for j in order[i].tolist() if found.steady[i, j] and found.values[i, j] != 0.0]
+        out.append(tuple(Reason(found.columns[j], cell(columns[j], unit), float(found.values[i, j])) for j in kept))
+    return out
+
+
+def explainer_for(model: Any) -> Explainer:
+    """The first explainer plug-in that can say something about this model."""
+    found: Explainer = next(e for e in plugins.collect("explainers") if e.explains(model))
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Truth:
+    """The metric on the true answers, and the predictions before anything was permuted."""
+
+    metric: Metric
+    truth: np.ndarray
+    base: np.ndarray
+    weight: np.ndarray | None
+
+    def worse(self, prediction: np.ndarray) -> tuple[float, np.ndarray]:
+        """How much the loss rises, and each row's influence on that."""
+        m, sign = self.metric, -1.0 if self.metric.direction == "maximize" else 1.0
+        before, after = (influence(m.name, self.truth, p, self.weight) for p in (self.base, prediction))
+        rows = np.zeros(len(self.truth)) if before is None or after is None else sign * (after - before)
+        return m.loss(self.truth, prediction, self.weight) - m.loss(self.truth, self.base, self.weight), rows
+
+
+def _affordable(model: Any, data: Dataset, rng: np.random.Generator, seconds: float, columns: int) -> tuple[np.ndarray, float]:
+    """Positions of the rows to use, and the seconds one row's prediction takes."""
+    probe = rng.permutation(len(data))[: min(len(data), 100)]
+    began = time.monotonic()
+    model.predict_answers(rows_dataset(data.rows.take(data.units[probe])))
+    each = max((time.monotonic() - began) / max(len(probe), 1), 1e-7)
+    size = int(np.clip(0.5 * seconds / (each * REPEATS * max(columns, 1)), FEWEST_ROWS, MOST_ROWS))
+    return np.sort(rng.permutation(len(data))[: min(len(data), size)]), each
+
+
+def _permuted(
+    model: Any, table: Table, truth: _Truth, groups: Sequence[list[str]], rng: np.random.Generator, until: float
+) -> tuple[list[_Group], int]:
+    n, found = table.rows, list[_Group]()
+    many = table.take(np.tile(np.arange(n), REPEATS))
+    for k, names in enumerate(groups):
+        if time.monotonic() > until and k:
+            return found, len(groups) - k
+        order = np.concatenate([rng.permutation(n) for _ in range(REPEATS)])
+        changed = many
+        for name in names:
+            changed = with_cells(changed, name, table[name].values[order])
+        answers = model.predict_answers(rows_dataset(changed)).reshape(REPEATS, n, -1)
+        worse = [truth.worse(a) for a in answers]
+        found.append(_Group(list(names), float(np.mean([w for w, _ in worse])), np.mean([r for _, r in worse], axis=0)))
+    return found, 0
+
+
+def _noise_line(groups: Sequence[_Group]) -> float:
+    """How far chance reaches: the most negative importance, mirrored, and at least the median standard error of the useless ones."""
+    errors = [float(np.sqrt((g.rows**2).sum())) for g in groups if abs(g.value) <= 2 * np.sqrt((g.rows**2).sum())]
+    return max([0.0, *(-g.value for g in groups), float(np.median(errors)) if errors else 0.0])
+
+
+def _driver(group: _Group, line: float, cluster: np.ndarray | None, curves: dict[str, tuple[str, tuple[tuple[Any, float], ...]]]) -> Driver:
+    spread = from_influence(group.value, group.rows, cluster)
+    strongest = max(group.names, key=lambda n: np.ptp([e for _, e in curves[n][1]]) if n in curves and curves[n][1] else -1.0)
+    words, curve = curves.get(strongest, ("", ()))
+    low = spread.low
+    return Driver(
+        column=strongest,
+        importance=group.value,
+        low=low,
+        high=spread.high,
+        direction=words,
+        above_noise=bool(group.value > line and (low is None or low > 0)),
+        partners=tuple(n for n in group.names if n != strongest),
+        curve=curve,
+    )
+
+
+def _curves(
+    model: Any, table: Table, problem: Problem, names: Sequence[str], until: float, each: float
+) -> dict[str, tuple[str, tuple[tuple[Any, float], ...]]]:
+    """Effect curves of the strongest columns, as far as time allows: for classes on the probability of the last, or of the one most moved."""
+    rows = np.unique(np.linspace(0, table.rows - 1, min(table.rows, CURVE_ROWS)).astype(int))
+    part, found = table.take(rows), dict[str, tuple[str, tuple[tuple[Any, float], ...]]]()
+    for name in names[:MOST_CURVES]:
+        column = table[name]
+        if column.kind == "text" or (found and time.monotonic() + each * len(rows) * 12 > until):
+            continue
+        if column.missing[rows].all():
+            continue
+        values, curve, counts = effect(part, name, lambda t: np.asarray(model.predict_answers(rows_dataset(t))))
+        k = curve.shape[1] - 1 if problem.task != "multiclass" else int(np.argmax(np.ptp(curve, axis=0)))
+        what = f"the probability of {problem.classes[k]}" if problem.classes else f"the predicted {problem.target}"
+        numeric = not column.coded and column.kind != "boolean"
+        found[name] = (describe(values, curve[:, k], counts, numeric, what), tuple(zip(values, curve[:, k].tolist(), strict=True)))
+    return found

@@ -6,31 +6,35 @@ import platform
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 
-import emlyn
 from emlyn import plugins
 from emlyn.context import Context
 from emlyn.core.contract import conform, contract_of
 from emlyn.core.dataset import Dataset, rows_dataset
+from emlyn.core.decision import choose_threshold
+from emlyn.core.ensembling import blend
 from emlyn.core.machine import describe_machine, package_versions
 from emlyn.core.model import Model
 from emlyn.core.reader import Read, read
+from emlyn.core.run_journal import RunJournal, code_version, fingerprint
 from emlyn.core.splits import sealed_rows
 from emlyn.core.table import Table
-from emlyn.core.trials import Trials
-from emlyn.errors import DataError, Interrupted
+from emlyn.core.trials import Past, Trials
+from emlyn.errors import DataError
+from emlyn.events import fan_out
 from emlyn.records.audit import Audit
 from emlyn.records.data_card import DataCard
 from emlyn.records.evaluation import Evaluation, Explanation
 from emlyn.records.options import TrainOptions
-from emlyn.records.problem import Problem, SplitRule
+from emlyn.records.problem import Problem
 from emlyn.records.run import Evidence, Lineage, ModelVersion
 from emlyn.stages.audit import audit as audit_stage
 from emlyn.stages.ensemble import ensemble
-from emlyn.stages.evaluate import evaluate_oof, evaluate_sealed
+from emlyn.stages.evaluate import conclude, evaluate_oof, evaluate_rows, evaluate_sealed
 from emlyn.stages.explain import explain
 from emlyn.stages.frame import frame, target_rows
 from emlyn.stages.package import package
@@ -55,8 +59,6 @@ class Prepared:
     """Rows read, understood and audited, ready to learn from."""
 
     read: Read
-    card: DataCard
-    problem: Problem
     audit: Audit
     working: Dataset
     sealed: Dataset | None
@@ -66,66 +68,94 @@ class Prepared:
 def train(source: Any, options: TrainOptions, context: Context, draw: Callable[[Evidence], str]) -> Trained:
     """The main job: from a raw table to a registered, evaluated, explained model. `draw` turns the evidence into the report.
 
+    A run of the same options on the same data that was interrupted is continued with what was left of its budget.
     Raises DataError or OptionError for what a user can mend, Interrupted when stopped before there was any model.
     """
-    ready = prepare(source, options, context)
-    trials = experiment(ready, options, context)
-    with _stage(context, "ensemble"):
-        model = ensemble(trials, ready.working, ready.audit.problem, context)
-    with _stage(context, "evaluate"):
-        evaluation = _evaluate(model, trials, ready, options, context)
-    with _stage(context, "explain"):
-        explanation = explain(model, _rows_to_explain(ready, context), ready.audit.problem, context)
-    evidence = gather(ready, trials, evaluation, explanation, options, context)
-    with _stage(context, "package"):
-        report = draw(evidence)
-        version = package(model, evidence, report, options.name or default_name(ready.read.source, options), context)
+    found = _read(source, context)
+    with _stage(context, "profile"):
+        card = profile(found, options, context)
+    mark = fingerprint(card.digest, options, code_version())
+    with RunJournal.begin(context.store, mark, {"data": found.source, "target": options.target}, started=context.budget.started) as journal:
+        context = _journaled(journal, options, context)
+        ready = prepare(found, card, options, context)
+        trials = experiment(ready, options, context, journal.past())
+        model = combine(ready, trials, context)
+        with _stage(context, "evaluate"):
+            evaluation = _evaluate(model, trials, ready, options, context)
+        with _stage(context, "explain"):
+            explanation = explain(model, _rows_to_explain(ready), ready.audit.problem, context)
+        evidence = gather(ready, trials, evaluation, explanation, options)
+        with _stage(context, "package"):
+            report = draw(evidence)
+            version = package(model, evidence, report, options.name or default_name(found.source, options), context)
+        journal.finish({"model": f"{version.name}:{version.version}"})
     return Trained(version, replace(evidence, model=f"{version.name}:{version.version}"), model, report)
 
 
 def audit(source: Any, options: TrainOptions, context: Context) -> Audit:
-    """The data card alone; with a target also the framing and every check that needs one."""
+    """The data card; with a target also the framing and every check that needs one."""
     found = _read(source, context)
     card = profile(found, options, context)
-    problem = frame(found.table, card, options, context)
-    rows = target_rows(found.table, card, problem)
-    return audit_stage(found.table if rows.all() else found.table.take(rows), card, problem, options, context)
+    problem = frame(found.table, card, options, context) if options.target else None
+    raw = found.table
+    if problem is not None:
+        rows = target_rows(raw, card, problem)
+        raw = raw if rows.all() else raw.take(rows)
+    return audit_stage(raw, card, problem, options, context)
 
 
-def prepare(source: Any, options: TrainOptions, context: Context) -> Prepared:
-    """Read, profile, frame, seal, audit; everything after the seal looks at working rows alone."""
-    found = _read(source, context)
-    with _stage(context, "profile"):
-        card = profile(found, options, context)
+def evaluate(model: Model, evidence: Evidence, source: Any, context: Context) -> tuple[Evaluation, int]:
+    """The evaluation on labelled rows from outside, and how many there were. Raises DataError when the target is not in them."""
+    test = labelled(read(source), evidence.card, model.problem)
+    return conclude(evaluate_rows(model, test, model.problem, context), model.problem), len(test)
+
+
+def prepare(found: Read, card: DataCard, options: TrainOptions, context: Context) -> Prepared:
+    """Frame, seal, audit; everything after the seal looks at working rows alone."""
     with _stage(context, "frame"):
         problem = frame(found.table, card, options, context)
         if options.test:
-            why = f"all rows train: {options.test} is the test"
-            problem = replace(problem, split=replace(problem.split, sealed=0.0, why=f"{problem.split.why} {why}".strip()))
+            why = f"{problem.split.why}; every row trains, {options.test} judges"
+            problem = replace(problem, split=replace(problem.split, sealed=0.0, why=why))
         rows = target_rows(found.table, card, problem)
         raw = found.table if rows.all() else found.table.take(rows)
     with _stage(context, "seal"):
-        group, time = _column_codes(raw, problem.group), _times(raw, card, problem.time)
-        mask = sealed_rows(raw.drop([problem.target]), problem.split, group, time)
-        context.emit("seal", f"{int(mask.sum()):,} of {raw.rows:,} rows put under seal", sealed=int(mask.sum()), rows=raw.rows)
+        mask = sealed_rows(raw.drop([problem.target]), problem.split, _groups(raw, problem.group), _times(raw, card, problem.time))
+        said = f"{int(mask.sum()):,} of {raw.rows:,} rows put under seal" if mask.any() else "no rows sealed: all train, cross-validation answers"
+        context.emit("seal", said, sealed=int(mask.sum()), rows=raw.rows)
+        kept = np.flatnonzero(~mask)
+        open_rows = raw.take(kept) if mask.any() else raw
     with _stage(context, "audit"):
-        audited = audit_stage(raw.take(~mask) if mask.any() else raw, card, problem, options, context)
-    kept = np.flatnonzero(~mask)
-    kept = np.delete(kept, np.asarray(audited.drop_rows, dtype=np.int64)) if audited.drop_rows else kept
-    working = as_dataset(raw.take(kept), audited.card, audited.problem)
+        audited = audit_stage(open_rows, card, problem, options, context)
+    if audited.drop_rows:
+        open_rows = open_rows.take(np.delete(np.arange(open_rows.rows), np.asarray(audited.drop_rows, dtype=np.int64)))
+    working = as_dataset(open_rows, audited.card, audited.problem)
     sealed = as_dataset(raw.take(np.flatnonzero(mask)), audited.card, audited.problem) if mask.any() else None
-    return Prepared(found, card, problem, audited, working, sealed)
+    return Prepared(found, audited, working, sealed)
 
 
-def experiment(ready: Prepared, options: TrainOptions, context: Context) -> Trials:
-    """Plan and search on the working rows. Raises Interrupted when stopped before anything was learned."""
+def experiment(ready: Prepared, options: TrainOptions, context: Context, past: Past) -> Trials:
+    """Plan and search on the working rows."""
     with _stage(context, "plan"):
         planned = plan(ready.audit.problem, ready.working, options, context)
     with _stage(context, "search"):
-        trials = search(planned, ready.working, ready.audit.problem, context, past=context.store.past_trials() if context.store else None)
-    if not trials.usable():
-        raise Interrupted("stopped before there was a model; run the same command again to continue where it stopped")
-    return trials
+        return search(planned, ready.working, ready.audit.problem, context, past)
+
+
+def combine(ready: Prepared, trials: Trials, context: Context) -> Model:
+    """The ensemble with its contract and its operating point, frozen before any sealed row is opened. Raises Interrupted when nothing was learned."""
+    problem = ready.audit.problem
+    with _stage(context, "ensemble"):
+        model = ensemble(trials, ready.working, problem, context)
+        model = model.with_contract(contract_of(ready.audit.card, problem.features, ready.working.rows))
+        if problem.task == "binary":
+            chosen = [c for c in trials.candidates if c.weight > 0]
+            rows = trials.covered(chosen)
+            mixed = blend([trials.oof(c.recipe.name)[rows] for c in chosen], np.array([c.weight for c in chosen]))
+            weight = None if trials.data.weight is None else trials.data.weight[rows]
+            threshold, why = choose_threshold(model.calibration.apply(mixed)[:, -1], problem, weight)
+            model = model.with_threshold(threshold, why)
+    return model
 
 
 def as_dataset(raw: Table, card: DataCard, problem: Problem) -> Dataset:
@@ -145,26 +175,26 @@ def as_dataset(raw: Table, card: DataCard, problem: Problem) -> Dataset:
         task.encode(target, problem),
         classes=len(problem.classes),
         weight=weight,
-        group=_column_codes(raw, problem.group),
+        group=_groups(raw, problem.group),
         time=_times(raw, card, problem.time),
     )
 
 
-def gather(ready: Prepared, trials: Trials, evaluation: Evaluation, explanation: Explanation | None, options: TrainOptions, context: Context) -> Evidence:
+def gather(ready: Prepared, trials: Trials, evaluation: Evaluation, explanation: Explanation | None, options: TrainOptions) -> Evidence:
     """Everything known about this run in one record."""
     audited = ready.audit
     lineage = Lineage(
         data=ready.read.source,
-        data_digest=ready.card.digest,
+        data_digest=audited.card.digest,
         rows=ready.read.table.rows,
-        code_version=emlyn.__version__,
+        code_version=code_version(),
         packages=package_versions(),
         python=platform.python_version(),
         machine=describe_machine(),
         seed=options.seed,
         budget_s=options.budget,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
-        by=_who(),
+        by=who(),
         options=options,
         replay=trials.replay(),
     )
@@ -188,8 +218,6 @@ def gather(ready: Prepared, trials: Trials, evaluation: Evaluation, explanation:
 
 def default_name(source: str, options: TrainOptions) -> str:
     """A model name from the file's name: letters, digits, `-` and `_`."""
-    from pathlib import PurePath
-
     stem = PurePath(source.split("::")[0]).name.split(".")[0] or options.target or "model"
     return "".join(c if c.isalnum() or c in "-_" else "-" for c in stem).strip("-").lower() or "model"
 
@@ -204,29 +232,44 @@ def _read(source: Any, context: Context) -> Read:
 def _evaluate(model: Model, trials: Trials, ready: Prepared, options: TrainOptions, context: Context) -> Evaluation:
     problem = ready.audit.problem
     if options.test:
-        return replace(evaluate_sealed(model, test_rows(options.test, ready), problem, context), method="external file")
-    if ready.sealed is not None:
-        return evaluate_sealed(model, ready.sealed, problem, context)
-    return evaluate_oof(trials, ready.working, problem, context)
+        found = evaluate_rows(model, labelled(read(options.test), ready.audit.card, problem), problem, context)
+    elif ready.sealed is not None:
+        found = evaluate_sealed(model, ready.sealed, problem, context)
+    else:
+        found = evaluate_oof(trials, ready.working, problem, context)
+    return conclude(found, problem, ready.audit.findings)
 
 
-def test_rows(source: str, ready: Prepared) -> Dataset:
-    """The user's own test rows, read by the same contract. Raises DataError when the target is not in them."""
-    problem, card = ready.audit.problem, ready.audit.card
-    raw = read(source).table
-    if problem.target not in raw:
-        raise DataError(f"the test rows have no column {problem.target!r}", where=str(source), allowed="the columns of the training table", next_step="add the true answers")
-    rows = target_rows(raw, card, problem)
+def labelled(found: Read, card: DataCard, problem: Problem) -> Dataset:
+    """Rows from outside with their true answers, read by the model's own contract. Raises DataError when there are none."""
+    if problem.target not in found.table:
+        raise DataError(
+            f"the rows have no column {problem.target!r}, so there is nothing to compare predictions with",
+            where=found.source,
+            allowed="the columns of the training table, target included",
+            next_step="add the true answers, or use predict",
+        )
+    rows = target_rows(found.table, card, problem)
     if not rows.any():
-        raise DataError("no test row has an answer that the training table knows", where=f"{source}, column {problem.target!r}")
-    return as_dataset(raw.take(rows), card, replace(problem, group="", time="", weight="", split=SplitRule()))
+        raise DataError("no row has an answer that the training table knows", where=f"{found.source}, column {problem.target!r}", allowed=", ".join(problem.classes[:20]))
+    return as_dataset(found.table.take(rows), card, replace(problem, group="", time="", weight=""))
 
 
-def _rows_to_explain(ready: Prepared, context: Context) -> Dataset:
+def _journaled(journal: RunJournal, options: TrainOptions, context: Context) -> Context:
+    """The context of a run: events are kept, a cancel from elsewhere is heard, a resumed run has what was left of its budget."""
+    journal.cancel = context.cancel
+    budget = replace(context.budget, seconds=max(1.0, context.budget.seconds - journal.spent_before)) if journal.resumed else context.budget
+    context = context.with_(budget=budget, sink=fan_out(context.sink, journal.sink))
+    if journal.resumed:
+        context.emit("resume", f"continuing the run that was interrupted after {journal.spent_before:.0f} s: {budget.left:.0f} s are left", left=budget.left)
+    return context
+
+
+def _rows_to_explain(ready: Prepared) -> Dataset:
     return ready.sealed if ready.sealed is not None else ready.working
 
 
-def _column_codes(raw: Table, name: str) -> np.ndarray | None:
+def _groups(raw: Table, name: str) -> np.ndarray | None:
     """Codes of a group column (n,); every missing cell is a group of its own."""
     if not name:
         return None
@@ -240,7 +283,7 @@ def _times(raw: Table, card: DataCard, name: str) -> np.ndarray | None:
     return conform(raw.select([name]), contract_of(card, (name,))).table[name].values if name else None
 
 
-def _who() -> str:
+def who() -> str:
     import getpass
 
     try:

@@ -14,7 +14,7 @@ def doctor(json: bool = JSON) -> None:
     import emlyn
     from emlyn import plugins
     from emlyn.core import machine
-    from emlyn.core.workspace import locate
+    from emlyn.core.workspace import Workspace
     from emlyn.doors.cli import show
 
     learners = [{"learner": learner.name, "status": learner.missing() or "ready"} for learner in plugins.collect("learners")]
@@ -23,7 +23,7 @@ def doctor(json: bool = JSON) -> None:
         "python": platform.python_version(),
         "cores": machine.usable_cores(),
         "memory_gib": round(machine.usable_memory() / 2**30, 1),
-        "workspace": str(locate()),
+        "workspace": str(Workspace.find().root),
         "packages": machine.package_versions(),
         "learners": learners,
     }

@@ -1,0 +1,271 @@
+"""The Python face: `emlyn.train`, `emlyn.audit`, `emlyn.load`, and the registry's verbs."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emlyn import engineer
+from emlyn.core import model as core_model
+from emlyn.core import registry
+from emlyn.core.contract import conform
+from emlyn.core.dataset import rows_dataset
+from emlyn.core.frames import to_table
+from emlyn.core.reader import read
+from emlyn.core.table import Table
+from emlyn.core.workspace import Workspace, write_durably
+from emlyn.doors import results
+from emlyn.doors.options import train_options
+from emlyn.doors.session import Session, make_context
+from emlyn.errors import ModelError, OptionError
+from emlyn.events import Event, silent
+from emlyn.records.codec import from_json, to_plain
+from emlyn.records.options import TrainOptions
+from emlyn.records.run import Evidence
+from emlyn.report import notebook
+from emlyn.report.documents import document
+from emlyn.report.html import render
+from emlyn.report.words import number
+from emlyn.service import batch
+from emlyn.stages.explain import reasons
+
+
+def train(
+    data: Any,
+    target: str | None = None,
+    *,
+    budget: str | float | None = None,
+    task: str | None = None,
+    metric: str | None = None,
+    trials: int | None = None,
+    test: str | None = None,
+    time: str | None = None,
+    group: str | None = None,
+    id: str | None = None,
+    weight: str | None = None,
+    types: dict[str, str] | None = None,
+    sensitive: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
+    known: Sequence[str] | None = None,
+    positive: str | None = None,
+    cost_fp: float | None = None,
+    cost_fn: float | None = None,
+    capacity: int | None = None,
+    repairs: str | None = None,
+    without: Sequence[str] | None = None,
+    max_latency: str | float | None = None,
+    name: str | None = None,
+    executor: str | None = None,
+    jobs: int | None = None,
+    memory: str | int | None = None,
+    seed: int | None = None,
+    out: str | None = None,
+    progress: Callable[[Event], None] | None = None,
+) -> Run:
+    """The main job, the same as `emlyn train`; every option has the name and the meaning of its flag.
+
+    `data` is a path, glob, database or object-store URL, a pandas, polars or Arrow table, or a numpy array; `progress` sees every event.
+    Returns the run: `run.result` is what `--json` prints, `run.model` predicts. Raises a subclass of `emlyn.errors.UserError` for what the caller can mend.
+    """
+    given = {k: v for k, v in locals().items() if k not in ("data", "progress", "known")}
+    options = train_options({**given, "include": known})
+    with Session(options, progress or silent) as session:
+        result, trained = session.train(data)
+    return Run(result, trained.evidence)
+
+
+def audit(
+    data: Any,
+    target: str | None = None,
+    *,
+    against: Any = None,
+    traps: bool = False,
+    budget: str | float = "5m",
+    types: dict[str, str] | Sequence[str] | None = None,
+    group: str | None = None,
+    time: str | None = None,
+    sensitive: Sequence[str] | None = None,
+    include: Sequence[str] | None = None,
+    repairs: str | None = None,
+    without: Sequence[str] | None = None,
+) -> Card:
+    """The data card: what each column is, what is wrong with it, and (with a target) the framing emlyn would choose.
+
+    Returns a card: `card.result` is what `--json` prints. Raises a subclass of `emlyn.errors.UserError`.
+    """
+    given = {k: v for k, v in locals().items() if k not in ("data", "against", "traps")}
+    options = train_options(given)
+    found = engineer.audit(data, options, make_context(options, silent))
+    return Card(results.audit(found))
+
+
+def load(model: str) -> Model:
+    """A registered model (`NAME`, `NAME@alias`, `NAME:version`) or a `.emlyn` file. Raises ModelError."""
+    return Model(model)
+
+
+def models(name: str | None = None) -> dict[str, Any]:
+    """The registry: versions (newest first) and, for one name, who decided what. Raises ModelError for an unknown name."""
+    with Workspace.find().open_store() as store:
+        return {"versions": [results.version(v) for v in registry.versions(store, name)], "decisions": [to_plain(d) for d in registry.history(store, name)] if name else []}
+
+
+def promote(model: str, *, alias: str = "champion", why: str = "by hand") -> dict[str, Any]:
+    """Give an alias to a registered version. Raises ModelError."""
+    with Workspace.find().open_store() as store:
+        done = registry.promote(store, model, by=engineer.who(), why=why, alias=alias)
+    return {"model": f"{done.name}:{done.version}", "name": done.name, "alias": done.alias, "before": done.before, "why": done.why}
+
+
+def rollback(name: str, *, why: str = "by hand") -> dict[str, Any]:
+    """Make the champion before the present one champion again. Raises ModelError."""
+    with Workspace.find().open_store() as store:
+        done = registry.rollback(store, name, by=engineer.who(), why=why)
+    return {"model": f"{done.name}:{done.version}", "name": done.name, "before": done.before, "why": done.why}
+
+
+class Card:
+    """The answer of `audit`."""
+
+    def __init__(self, result: dict[str, Any]) -> None:
+        self.result = result
+
+    @property
+    def findings(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.result["findings"]
+        return found
+
+    def __repr__(self) -> str:
+        return f"Card({self.result['rows']} rows, {len(self.result['columns'])} columns, {len(self.findings)} findings)"
+
+
+class Model:
+    """A trained model: predicts rows in the shape you have them (a dataframe, a table, dicts, a path)."""
+
+    def __init__(self, reference: str) -> None:
+        with Workspace.find().open_store() if not Path(reference).suffix == ".emlyn" else contextlib.nullcontext() as store:
+            self.version = registry.resolve(store, reference)
+        opened = registry.load(self.version)
+        self.reference = f"{self.version.name}:{self.version.version}" if self.version.version else reference
+        self.model = core_model.Model.load(opened.under("model/"))
+        self.evidence = from_json(opened.parts["evidence.json"], Evidence)
+
+    def __repr__(self) -> str:
+        return f"Model({self.reference}, {self.version.task} of {self.version.target!r})"
+
+    def predict(self, rows: Any) -> np.ndarray:
+        """Labels (n,) at the stored operating point, or numbers (n,); None or NaN for rows that the contract refuses."""
+        return self.model.predict(_table(rows)).values
+
+    def predict_proba(self, rows: Any) -> np.ndarray:
+        """Calibrated probabilities (n, classes), in the order of `classes`. Raises ModelError for a model of numbers."""
+        found = self.model.predict(_table(rows)).probabilities
+        if found is None:
+            raise ModelError("this model predicts numbers and has no probabilities", where=self.reference, next_step="use predict")
+        return found
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The labels, in the order of the columns of `predict_proba`."""
+        return self.model.problem.classes
+
+    def explain(self, rows: Any = None) -> Any:
+        """Reasons for each row, strongest first: a list of lists of `Reason`; without rows, what drives the model overall."""
+        return self.evidence.explanation if rows is None else self._reasons(_table(rows))
+
+    def drivers(self) -> dict[str, Any]:
+        """What drives the model overall, as plain values."""
+        found = self.evidence.explanation
+        return {
+            "model": self.reference,
+            "method": found.method if found else "not explained",
+            "reference": found.reference if found else "",
+            "drivers": to_plain(found.drivers) if found else [],
+        }
+
+    def reasons_for(self, data: Any, row: int | None = None) -> dict[str, Any]:
+        """Reasons for the rows of a source, as plain values. Raises OptionError for a row that is not there."""
+        table = _table(data)
+        if row is not None:
+            if not 0 <= row < table.rows:
+                raise OptionError(f"there is no row {row}", where=str(data)[:200], allowed=f"0 to {table.rows - 1}")
+            table = table.take(np.array([row]))
+        predicted = self.model.predict(table)
+        shown = []
+        for i, reasons in enumerate(self._reasons(table)):
+            value = predicted.values[i]
+            found: dict[str, Any] = {"row": i if row is None else row, "prediction": value.item() if hasattr(value, "item") else value}
+            if predicted.probabilities is not None:
+                found["probabilities"] = dict(zip(self.classes, predicted.probabilities[i].tolist(), strict=True))
+            shown.append({**found, "reasons": to_plain(reasons)})
+        return {"model": self.reference, "reference": self.evidence.explanation.reference if self.evidence.explanation else "", "rows": shown}
+
+    def evaluate(self, data: Any) -> dict[str, Any]:
+        """The evaluation on labelled rows, as `emlyn evaluate --json` prints it."""
+        context = make_context(TrainOptions(), silent)
+        found, count = engineer.evaluate(self.model, self.evidence, data, context)
+        return {
+            "model": self.reference,
+            "source": str(data)[:200],
+            "rows": count,
+            "evaluation": results.evaluation(found),
+            "baseline": results.measures(found.baseline),
+            "method": found.method,
+            "verdict": found.verdict.word if found.verdict else None,
+            "why": found.verdict.why if found.verdict else None,
+        }
+
+    def write_report(self, out: str | None = None, as_: str = "report") -> str:
+        """Write the HTML report, or a document (Markdown, or HTML when `out` ends so); returns the path written."""
+        name = f"{self.version.name}-{self.version.version}-{as_}" if self.version.version else f"{self.version.name}-{as_}"
+        path = Path(out or f"{name}.{'html' if as_ == 'report' else 'md'}")
+        if as_ == "report":
+            text = render(self.evidence)
+        else:
+            text = document(self.evidence, as_, "html" if path.suffix in (".html", ".htm") else "markdown")
+        write_durably(path, text.encode())
+        return str(path)
+
+    def predict_file(self, data: Any, out: str | None = None, *, explain: bool = False, to_stdout: bool = False) -> dict[str, Any]:
+        """Batch scoring of a source into `out`: one output row per input row, in order. Returns a summary."""
+        summary: dict[str, Any] = batch.predict(self.model, data, out, explain=explain, to_stdout=to_stdout)
+        return {"model": self.reference, **summary}
+
+    def _reasons(self, table: Table) -> list[Any]:
+        typed = conform(table, self.model.contract).table
+        return list(reasons(self.model, rows_dataset(typed, classes=len(self.classes))))
+
+
+class Run:
+    """The answer of `train`."""
+
+    def __init__(self, result: dict[str, Any], evidence: Evidence) -> None:
+        self.result, self.evidence = result, evidence
+
+    @functools.cached_property
+    def model(self) -> Model:
+        """The trained model."""
+        return load(self.result["model"])
+
+    @property
+    def report(self) -> str:
+        """Path of the HTML report."""
+        return str(self.result["report"])
+
+    def __repr__(self) -> str:
+        metric = self.result["metric"]
+        value = self.result["evaluation"].get(metric, {}).get("value")
+        return f"Run({self.result['model']}, {metric} {number(value)}, {self.result['verdict']})"
+
+    def _repr_html_(self) -> str:
+        return notebook.card(self.evidence)
+
+
+def _table(rows: Any) -> Table:
+    """Rows in any shape as a raw table; one dict is one row."""
+    return to_table([rows]) if isinstance(rows, dict) else read(rows).table

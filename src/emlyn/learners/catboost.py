@@ -1,0 +1,236 @@
+"""CatBoost: symmetric trees with ordered target statistics. The strongest single model without tuning, above all with categories."""
+
+from __future__ import annotations
+
+import importlib
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emlyn.core.dataset import Dataset
+from emlyn.core.learner import Effort, Fitted
+from emlyn.core.outcome import Outcome, base_params, sigmoid, skewed, softmax
+from emlyn.core.parts import broken, pack, require, unpack
+from emlyn.core.prep import Matrix, encoded
+from emlyn.plugins import hook
+from emlyn.records.plan import Recipe
+from emlyn.records.problem import Problem
+
+RESERVED = frozenset({"task", "classes", "target", "seconds_per_step"})
+LEARNED = 10.0
+"""Rounds times learning rate below which a fit would end half learned."""
+FASTEST = 0.3
+PILOT_FROM = 100_000
+"""Cells (rows x features) from which a few trial rounds measure the speed before the learning rate is settled."""
+PILOT_ROUNDS = 5
+
+
+class CatBoost:
+    """The learner."""
+
+    name = "catboost"
+    tasks = ("binary", "multiclass", "regression")
+
+    def missing(self) -> str:
+        try:
+            importlib.import_module("catboost")
+        except ImportError as error:
+            return f"the package catboost cannot be used ({error})"
+        return ""
+
+    def recipes(self, problem: Problem, data: Dataset) -> Sequence[Recipe]:
+        n, base = len(data), base_params(problem)
+        rate = 0.06 if n < 10_000 else 0.1
+        shallow: dict[str, Any] = {"learning_rate": rate, "depth": 6}
+        deep: dict[str, Any] = {"learning_rate": 0.09, "depth": 8, "l2_leaf_reg": 3.0, "bootstrap_type": "Bernoulli", "subsample": 0.85, "random_strength": 0.8}
+        slow: dict[str, Any] = {"learning_rate": rate / 2.5, "depth": 6}
+        if n > 100_000:
+            shallow.update(border_count=128, max_ctr_complexity=2, bootstrap_type="Bernoulli", subsample=0.7)
+        found = [
+            ("catboost", shallow, "library defaults at a brisk learning rate: the best model without tuning on most tables"),
+            ("catboost-deep", deep, "eight levels: interactions of many columns"),
+            ("catboost-slow", slow, "a lower learning rate: worth its time in long budgets"),
+        ]
+        if len(problem.classes) > 20:
+            found = [(found[0][0], {**shallow, "learning_rate": 0.15, "depth": 4 if len(problem.classes) > 100 else 6}, found[0][2])]
+        made = [Recipe(name, self.name, {**base, **settings}, (), why) for name, settings, why in found]
+        if problem.task == "regression" and skewed(data):
+            made.insert(1, Recipe("catboost-log", self.name, {**base, **shallow, "target": "log"}, (), "a long upper tail: learns the logarithm"))
+        return made
+
+    def fit(self, recipe: Recipe, fit: Dataset, watch: Dataset | None, effort: Effort) -> Fitted:
+        began = time.monotonic()
+        outcome = Outcome.learn(recipe.params, fit)
+        assert fit.answers is not None
+        if not outcome.regression and len(np.unique(fit.answers)) < 2:
+            return FittedCatBoost(None, outcome, 1, None, fit.answers[:1].astype(np.int64))
+        train = pool(encoded(fit), outcome.targets(fit.answers), fit.weight)
+        valid = None
+        if watch is not None and len(watch):
+            assert watch.answers is not None
+            known = np.isin(watch.answers, np.unique(fit.answers)) if not outcome.regression else np.ones(len(watch), dtype=bool)
+            watch = watch.take(np.flatnonzero(known))
+            if len(watch):
+                valid = pool(encoded(watch), outcome.targets(watch.answers), watch.weight)  # type: ignore[arg-type]
+        settled = self._settle(recipe, train, effort, began)
+        rate = float({**recipe.params, **settled}.get("learning_rate", 0.06))
+        most = effort.steps or (round(120 / rate) if valid is not None else max(30, round(18 / rate)))
+        stop = _Stop(began, effort, rate, watching=valid is not None and effort.steps is None)
+        model = _model(recipe, settled, most, effort)
+        model.fit(train, eval_set=valid, callbacks=[stop], use_best_model=False)
+        curve = _curve(model) if valid is not None else None
+        done = int(model.tree_count_)
+        steps = done if curve is None or effort.steps is not None else int(curve[:done].argmin()) + 1
+        classes = np.arange(outcome.width) if outcome.regression else np.array(model.classes_, dtype=np.int64)
+        made = FittedCatBoost(model, outcome, steps, curve, classes)
+        made.settled, made.threads = settled, effort.threads
+        return made
+
+    def _settle(self, recipe: Recipe, train: Any, effort: Effort, began: float) -> dict[str, float]:
+        """A higher learning rate where the clock allows too few rounds, by a few trial rounds on large tables."""
+        if effort.steps is not None or not np.isfinite(effort.seconds) or train.num_row() * train.num_col() < PILOT_FROM:
+            return {}
+        started = time.monotonic()
+        _model(recipe, {}, PILOT_ROUNDS, effort).fit(train, callbacks=[_Stop(began, effort, 1.0, watching=False)])
+        per_round = (time.monotonic() - started) / PILOT_ROUNDS
+        rounds = max(1.0, (effort.seconds - (time.monotonic() - began)) / max(per_round, 1e-6))
+        rate = float(recipe.params.get("learning_rate", 0.06))
+        return {} if rounds * rate >= LEARNED else {"learning_rate": max(rate, round(min(FASTEST, LEARNED / rounds), 4))}
+
+    def load(self, parts: Mapping[str, bytes]) -> Fitted:
+        document, arrays = unpack(parts)
+        outcome, classes = Outcome.load(document["outcome"]), arrays["classes"].astype(np.int64)
+        require(len(classes) >= 1 and bool(((classes >= 0) & (classes < outcome.width)).all()), "classes outside the problem")
+        if "model.cbm" not in parts:
+            return FittedCatBoost(None, outcome, 1, None, classes[:1])
+        import catboost
+
+        kind = catboost.CatBoostRegressor if outcome.regression else catboost.CatBoostClassifier
+        model = kind()
+        require(parts["model.cbm"][:4] == b"CBM1", "the CatBoost model does not begin as one")
+        try:
+            model.load_model(blob=parts["model.cbm"])
+        except catboost.CatBoostError as error:
+            raise broken(str(error)) from error
+        require(len(model.feature_names_) == int(document["features"]), "its trees use other features")
+        return FittedCatBoost(model, outcome, int(model.tree_count_), None, classes)
+
+
+def _model(recipe: Recipe, settled: Mapping[str, float], rounds: int, effort: Effort) -> Any:
+    import catboost
+
+    own = {k: v for k, v in recipe.params.items() if k not in RESERVED}
+    kind = catboost.CatBoostRegressor if recipe.params["task"] == "regression" else catboost.CatBoostClassifier
+    loss = {"regression": "RMSE", "binary": "Logloss"}.get(recipe.params["task"], "MultiClass")
+    return kind(
+        loss_function=loss, iterations=rounds, thread_count=max(1, effort.threads), random_seed=effort.seed % (1 << 31), verbose=False,
+        allow_writing_files=False, **{**own, **settled},
+    )
+
+
+def pool(matrix: Matrix, targets: np.ndarray | None = None, weight: np.ndarray | None = None) -> Any:
+    """CatBoost's form of the rows: numbers first, then categories as short byte strings."""
+    import catboost
+
+    codes = sorted(matrix.levels)
+    numbers = [j for j in range(matrix.dense.shape[1]) if j not in matrix.levels]
+    categories = None
+    if codes:
+        most = max(matrix.levels.values())
+        names = np.array([*(b"%d" % i for i in range(most)), b"?"], dtype=object)
+        categories = names[np.nan_to_num(matrix.dense[:, codes], nan=-1).astype(np.int64)]
+    held = np.ascontiguousarray(matrix.dense[:, numbers]) if numbers else None
+    return catboost.Pool(catboost.FeaturesData(num_feature_data=held, cat_feature_data=categories), targets, weight=weight)
+
+
+class _Stop:
+    """CatBoost's callback: the clock, a cancel, and patience with the watch rows that grows with the best round."""
+
+    def __init__(self, began: float, effort: Effort, rate: float, *, watching: bool) -> None:
+        self.began, self.effort, self.watching = began, effort, watching
+        self.floor = min(200.0, 4 / rate)
+        self.best, self.best_at = np.inf, 0
+
+    def after_iteration(self, info: Any) -> bool:
+        """False stops the fit and keeps the rounds so far."""
+        if time.monotonic() - self.began > self.effort.seconds or self.effort.cancelled():
+            return False
+        if not self.watching:
+            return True
+        loss = next(iter(info.metrics["validation"].values()))[-1]
+        if loss < self.best:
+            self.best, self.best_at = loss, info.iteration
+        return bool(info.iteration - self.best_at < max(0.3 * self.best_at + 20, self.floor))
+
+
+def _curve(model: Any) -> np.ndarray:
+    losses = np.array(next(iter(model.get_evals_result()["validation"].values())), dtype=np.float64)
+    return np.asarray(losses**2 if "RMSE" in model.get_evals_result()["validation"] else losses)
+
+
+class FittedCatBoost:
+    """Boosted symmetric trees. `steps` may be lowered: prediction and `save` keep to it."""
+
+    def __init__(self, model: Any, outcome: Outcome, steps: int, curve: np.ndarray | None, classes: np.ndarray) -> None:
+        self.model, self.outcome, self.curve = model, outcome, curve
+        self.steps: int | None = steps
+        self.classes = classes
+        """Class codes the model knows: those of its fit rows. A single class has no trees."""
+        self.settled: dict[str, Any] = {}
+        self.threads = 1
+
+    def predict(self, data: Dataset, steps: int | None = None) -> np.ndarray:
+        if self.model is None or not len(data):
+            only = np.zeros((len(data), self.outcome.width))
+            only[:, self.classes[0]] = 1.0
+            return self.outcome.answers(only if len(data) else only[:, :1]) if len(data) else only
+        threads = self.threads if len(data) > 500 else 1
+        raw = self.model.predict(pool(encoded(data)), prediction_type="RawFormulaVal", ntree_end=min(steps or self.steps or 0, self.model.tree_count_), thread_count=threads)
+        if self.outcome.regression:
+            return self.outcome.answers(raw)
+        known = sigmoid(raw) if raw.ndim == 1 else softmax(raw)
+        if raw.ndim == 1:
+            known = np.column_stack([1 - known, known])
+        every = np.zeros((len(data), self.outcome.width))
+        every[:, self.classes] = known
+        return self.outcome.answers(every)
+
+    def contributions(self, data: Dataset) -> np.ndarray | None:
+        """TreeSHAP on the raw scale: (n, columns + 1, 1 or classes), the last row the bias."""
+        if self.model is None:
+            return None
+        matrix = encoded(data)
+        found = np.asarray(self.model.get_feature_importance(pool(matrix), type="ShapValues", thread_count=self.threads))
+        if found.ndim == 2:
+            found = found[:, None, :]
+        numbers = [j for j in range(len(matrix.names)) if j not in matrix.levels]
+        shares = matrix.shares()[[*numbers, *sorted(matrix.levels)]]
+        known = np.concatenate([found[:, :, :-1] @ shares, found[:, :, -1:]], axis=2).transpose(0, 2, 1)
+        if self.outcome.task != "multiclass" or len(self.classes) == self.outcome.width:
+            return known
+        every = np.zeros((*known.shape[:2], self.outcome.width))
+        every[:, :, self.classes] = known
+        return every
+
+    def save(self) -> dict[str, bytes]:
+        state = {"outcome": self.outcome.state(), "features": 0 if self.model is None else len(self.model.feature_names_)}
+        parts = pack(state, {"classes": self.classes})
+        if self.model is None:
+            return parts
+        kept = self.model
+        if self.steps is not None and self.steps < kept.tree_count_:
+            kept = kept.copy()
+            kept.shrink(self.steps)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.cbm"
+            kept.save_model(str(path), format="cbm")
+            return {**parts, "model.cbm": path.read_bytes()}
+
+
+@hook
+def emlyn_learners() -> list[Any]:
+    return [CatBoost()]

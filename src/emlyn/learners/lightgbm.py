@@ -1,0 +1,326 @@
+"""LightGBM: boosted trees on histograms, with settings that are good without tuning.
+
+Settings follow the portfolios that AutoGluon's authors learned over many tables (zero-shot files of 2023 to 2026), with the learning
+rate raised for short budgets. Watch losses are kept for every round, so that all folds can share one number of rounds.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from emlyn.core.dataset import Dataset
+from emlyn.core.fold_prep import FoldPrep
+from emlyn.core.learner import Effort, Fitted
+from emlyn.core.outcome import Outcome, base_params, sigmoid, skewed, softmax
+from emlyn.core.parts import below, broken, pack, require, unpack, within
+from emlyn.core.prep import Matrix, encoded, lock_of
+from emlyn.plugins import hook
+from emlyn.records.plan import Recipe
+from emlyn.records.problem import Problem
+
+RESERVED = frozenset({"task", "classes", "target"})
+"""Settings that are ours; all others are LightGBM's own."""
+LEARNED = 12.0
+"""Rounds times learning rate below which a fit would end half learned: the rate is then raised."""
+FASTEST = 0.25
+PATIENT_WITH_EMPTY = 10
+MANY_CLASSES = 20
+TEXT_LIMIT = 1 << 30
+
+
+def recipe_settings(rate: float, few: bool) -> list[tuple[str, dict[str, Any], tuple[str, ...], str]]:
+    """(name, settings, features, why), best first. `few`: below 2,000 rows, where leaves of one row only learn noise."""
+    least = 5 if few else 1
+    return [
+        ("extra", {"extra_trees": True, "learning_rate": rate, "num_leaves": 39, "min_data_in_leaf": 3, "feature_fraction": 0.46,
+                   "bagging_fraction": 0.877, "lambda_l1": 0.24, "lambda_l2": 0.36, "cat_l2": 0.34, "cat_smooth": 15.4},
+         (), "random thresholds and few features per tree: the best single portfolio pick for small tables"),
+        ("deep", {"learning_rate": rate, "num_leaves": 68, "min_data_in_leaf": least, "feature_fraction": 0.62, "bagging_fraction": 0.963,
+                  "lambda_l1": 0.16, "lambda_l2": 0.69, "cat_l2": 0.12, "cat_smooth": 69.0},
+         (), "exact thresholds and tiny leaves: sharp interactions"),
+        ("few-leaves", {"extra_trees": True, "learning_rate": 1.5 * rate, "num_leaves": 5, "min_data_in_leaf": 12, "feature_fraction": 0.73,
+                        "bagging_fraction": 0.854, "lambda_l1": 0.24, "lambda_l2": 0.3, "cat_l2": 0.01, "cat_smooth": 5.1},
+         (), "five leaves: nearly additive, hard to overfit"),
+        ("prep", {"learning_rate": rate, "num_leaves": 64, "min_data_in_leaf": 5 if few else 28, "feature_fraction": 0.55, "bagging_fraction": 0.992,
+                  "extra_trees": True, "lambda_l1": 0.91, "lambda_l2": 1.9, "cat_l2": 0.014, "cat_smooth": 1.9},
+         ("target_encoding", "crosses", "arithmetic"), "made features: target means of categories and their crosses, sums and ratios of numbers"),
+        ("wide", {"extra_trees": True, "learning_rate": 0.6 * rate, "num_leaves": 180, "min_data_in_leaf": 12, "feature_fraction": 0.4,
+                  "bagging_fraction": 0.95, "lambda_l1": 0.77, "lambda_l2": 1.6, "cat_l2": 0.22, "cat_smooth": 0.06},
+         (), "many leaves under strong penalties"),
+        ("slow", {"learning_rate": 0.25 * rate, "num_leaves": 84, "min_data_in_leaf": 3, "feature_fraction": 0.53, "bagging_fraction": 0.978,
+                  "lambda_l1": 0.03, "lambda_l2": 0.84, "cat_l2": 0.155, "cat_smooth": 0.009},
+         (), "a quarter of the learning rate: worth its time in long budgets"),
+    ]
+
+
+class LightGBM:
+    """The learner. Categories are native; everything else is the encoder's dense matrix."""
+
+    name = "lightgbm"
+    tasks = ("binary", "multiclass", "regression")
+
+    def missing(self) -> str:
+        try:
+            importlib.import_module("lightgbm")
+        except ImportError:
+            return "the package lightgbm is not installed"
+        except OSError as error:
+            return f"LightGBM needs the system library libgomp ({error})"
+        return ""
+
+    def recipes(self, problem: Problem, data: Dataset) -> Sequence[Recipe]:
+        n, classes = len(data), len(problem.classes)
+        rate = 0.06 if n < 10_000 else 0.08
+        found = recipe_settings(rate, n < 2_000)
+        if classes > MANY_CLASSES:
+            found = [(name, {**s, "num_leaves": max(4, min(s["num_leaves"], 600 // classes)), "learning_rate": 0.1}, f, why) for name, s, f, why in found[:3]]
+        if classes > 100:
+            found = found[:1]
+        made = [Recipe(f"lightgbm-{name}", self.name, {**base_params(problem), **self._scaled(s, problem, n)}, f, why) for name, s, f, why in found]
+        if problem.task == "regression" and skewed(data):
+            first = made[0]
+            made.insert(1, Recipe(f"{first.name}-log", self.name, {**first.params, "target": "log"}, (), "a long upper tail: learns the logarithm"))
+        return made
+
+    def _scaled(self, settings: dict[str, Any], problem: Problem, n: int) -> dict[str, Any]:
+        """Settings for this many rows; L1 is dropped in regression, where it was tuned on targets of any scale and ours have scale 1."""
+        made = dict(settings)
+        if problem.task == "regression":
+            made.pop("lambda_l1", None)
+        if n > 50_000:
+            made.update(use_quantized_grad=True, num_grad_quant_bins=16, quant_train_renew_leaf=True, max_bin=127)
+        if n > 300_000:
+            made.update(bagging_fraction=0.6, feature_fraction=min(0.5, made["feature_fraction"]), max_bin=63, min_data_in_leaf=max(20, made["min_data_in_leaf"]))
+        return made
+
+    def fit(self, recipe: Recipe, fit: Dataset, watch: Dataset | None, effort: Effort) -> Fitted:
+        began = time.monotonic()
+        outcome = Outcome.learn(recipe.params, fit)
+        watch = watch if watch is not None and len(watch) else None
+        params = _library_params(recipe, outcome, fit, effort)
+        train, valid, prep = _binned(recipe, fit, watch, outcome, params, effort)
+        return _Boosting(outcome, params, train, valid, effort, began).run(prep)
+
+    def load(self, parts: Mapping[str, bytes]) -> Fitted:
+        import lightgbm
+
+        document, _ = unpack(parts)
+        require("model.txt" in parts and len(parts["model.txt"]) < TEXT_LIMIT, "the LightGBM model is missing or too large")
+        text = parts["model.txt"].decode("utf-8", "strict")
+        outcome = Outcome.load(document["outcome"])
+        check_text(text, int(document["features"]), outcome.width if outcome.task == "multiclass" else 1)
+        prep = FoldPrep.load(within(parts, "prep")) if document["prep"] else None
+        booster = lightgbm.Booster(params={"num_threads": 1}, model_str=text)
+        return FittedLightGBM(booster, outcome, int(document["steps"]), None, prep)
+
+
+def _library_params(recipe: Recipe, outcome: Outcome, fit: Dataset, effort: Effort) -> dict[str, Any]:
+    own = {k: v for k, v in recipe.params.items() if k not in RESERVED}
+    by_row = len(fit) > 20_000
+    made = {
+        "objective": {"binary": "binary", "multiclass": "multiclass"}.get(outcome.task, "regression"),
+        "metric": {"binary": "binary_logloss", "multiclass": "multi_logloss"}.get(outcome.task, "l2"),
+        "num_threads": max(1, effort.threads), "seed": effort.seed % (1 << 30), "data_random_seed": 1, "deterministic": True, "verbosity": -1,
+        "bagging_freq": 1, "feature_pre_filter": False, "force_row_wise": by_row, "force_col_wise": not by_row, **own,
+    }
+    if outcome.task == "multiclass":
+        made["num_class"] = outcome.width
+    return made
+
+
+def _dataset(lightgbm: Any, matrix: Matrix, params: dict[str, Any], reference: Any = None, label: np.ndarray | None = None) -> Any:
+    held = {k: params[k] for k in ("max_bin", "feature_pre_filter", "data_random_seed", "num_threads", "verbosity", "linear_tree") if k in params}
+    label = np.zeros(len(matrix)) if label is None else label
+    codes = sorted(matrix.levels)
+    made = lightgbm.Dataset(matrix.dense, label, reference=reference, params=held, categorical_feature=codes or "auto", free_raw_data=not params.get("linear_tree"))
+    return made.construct()
+
+
+def _binned(recipe: Recipe, fit: Dataset, watch: Dataset | None, outcome: Outcome, params: dict[str, Any], effort: Effort) -> tuple[Any, Any, FoldPrep | None]:
+    """Binned fit and watch rows, and the fold's features. Without features of the fold, rows are cut from one binned base table."""
+    import lightgbm
+
+    base = fit.rows.rows
+    prep = None
+    if recipe.features or params.get("linear_tree") or len(fit) < 0.3 * base or len(np.unique(fit.units)) < len(fit):
+        matrix = encoded(fit)
+        if recipe.features:
+            prep, matrix = FoldPrep.learn(recipe.features, matrix, outcome.targets(fit.answers), outcome, fit.weight, effort.seed)  # type: ignore[arg-type]
+        train = _dataset(lightgbm, matrix, params, label=outcome.targets(fit.answers))  # type: ignore[arg-type]
+        train.set_weight(fit.weight)
+        if watch is None:
+            return train, None, prep
+        asked = prep.transform(encoded(watch)) if prep else encoded(watch)
+        valid = _dataset(lightgbm, asked, params, train, outcome.targets(watch.answers))  # type: ignore[arg-type]
+        valid.set_weight(watch.weight)
+        return train, valid, prep
+    key = f"lightgbm:{params.get('max_bin', 255)}"
+    with lock_of(fit):
+        whole = fit.shared.get(key)
+        if whole is None:
+            everything = Dataset(fit.tables, np.arange(base), shared=fit.shared)
+            whole = fit.shared[key] = _dataset(lightgbm, encoded(everything), params)
+        return _cut(whole, fit, outcome), None if watch is None else _cut(whole, watch, outcome), None
+
+
+def _cut(whole: Any, data: Dataset, outcome: Outcome) -> Any:
+    """The dataset's rows of the binned base table; LightGBM wants them in ascending order."""
+    order = np.argsort(data.units, kind="stable")
+    made = whole.subset(data.units[order].tolist()).construct()
+    assert data.answers is not None
+    made.set_label(outcome.targets(data.answers)[order])
+    made.set_weight(None if data.weight is None else data.weight[order])
+    return made
+
+
+@dataclass
+class _Boosting:
+    """One fit: rounds until the watch rows, the clock, the number of steps or a cancel says stop."""
+
+    outcome: Outcome
+    params: dict[str, Any]
+    train: Any
+    valid: Any
+    effort: Effort
+    began: float
+    curve: list[float] = field(default_factory=list)
+
+    def run(self, prep: FoldPrep | None) -> FittedLightGBM:
+        booster = self._booster()
+        rate, settled = float(self.params.get("learning_rate", 0.1)), {}
+        most = self.effort.steps or (round(180 / rate) if self.valid is not None else max(20, round(15 / rate)))
+        best, best_at, done, empty_rounds, tried = np.inf, 0, 0, 0, self.effort.steps is not None
+        while done < most and not self._over():
+            started = time.monotonic()
+            if booster.update():  # no split was found: another sample of rows and features may find one
+                empty_rounds += 1
+                if empty_rounds == PATIENT_WITH_EMPTY:
+                    break
+                continue
+            empty_rounds = 0
+            done += 1
+            if not tried and (done == 10 or self.effort.seconds < 20 * (time.monotonic() - started)):
+                tried = True
+                faster = self._faster(rate, done)
+                if faster > rate:
+                    self.params["learning_rate"] = settled["learning_rate"] = rate = faster
+                    booster, done, best, best_at = self._booster(), 0, np.inf, 0
+                    self.curve.clear()
+                    continue
+            if self.valid is not None:
+                loss = float(booster.eval_valid()[0][2])
+                self.curve.append(loss)
+                if loss < best:
+                    best, best_at = loss, done
+                elif self.effort.steps is None and done - best_at >= max(0.3 * best_at + 20, min(300, 4 / rate)):
+                    break
+        steps = done if self.effort.steps is not None or self.valid is None or not best_at else best_at
+        made = FittedLightGBM(booster, self.outcome, max(steps, 1), np.array(self.curve) if self.curve else None, prep)
+        made.settled, made.threads = settled, self.effort.threads
+        return made
+
+    def _booster(self) -> Any:
+        import lightgbm
+
+        booster = lightgbm.Booster(self.params, self.train)
+        if self.valid is not None:
+            booster.add_valid(self.valid, "watch")
+        return booster
+
+    def _over(self) -> bool:
+        return time.monotonic() - self.began > self.effort.seconds or self.effort.cancelled()
+
+    def _faster(self, rate: float, done: int) -> float:
+        """The learning rate at which the seconds left suffice."""
+        spent = time.monotonic() - self.began
+        rounds = max(1.0, (self.effort.seconds - spent) / max(spent / done, 1e-6))
+        return rate if rounds * rate >= LEARNED else min(FASTEST, LEARNED / rounds)
+
+
+@dataclass(eq=False)
+class FittedLightGBM:
+    """Boosted trees. `steps` may be lowered: prediction and `save` keep to it."""
+
+    booster: Any
+    outcome: Outcome
+    steps: int | None
+    curve: np.ndarray | None
+    prep: FoldPrep | None
+    settled: dict[str, Any] = field(default_factory=dict)
+    """Settings decided during the fit, by the clock; a replay puts them into the recipe."""
+    threads: int = 1
+
+    def _rows(self, data: Dataset) -> Matrix:
+        matrix = encoded(data)
+        return self.prep.transform(matrix) if self.prep else matrix
+
+    def predict(self, data: Dataset, steps: int | None = None) -> np.ndarray:
+        if not len(data):
+            return np.zeros((0, self.outcome.width))
+        raw = self.booster.predict(self._rows(data).dense, num_iteration=steps or self.steps, num_threads=self.threads if len(data) > 500 else 1, raw_score=True)
+        if self.outcome.regression:
+            return self.outcome.answers(raw)
+        return self.outcome.answers(sigmoid(raw) if self.outcome.task == "binary" else softmax(raw))
+
+    def contributions(self, data: Dataset) -> np.ndarray | None:
+        """TreeSHAP on the raw scale (log odds, scores, or standardised numbers): (n, columns + 1, 1 or classes), the last row the bias."""
+        matrix = self._rows(data)
+        found = self.booster.predict(matrix.dense, num_iteration=self.steps, pred_contrib=True, num_threads=self.threads)
+        found = found.reshape(len(matrix), -1, len(matrix.names) + 1)
+        by_column = found[:, :, :-1] @ matrix.shares()
+        return np.concatenate([by_column, found[:, :, -1:]], axis=2).transpose(0, 2, 1)
+
+    def save(self) -> dict[str, bytes]:
+        text = self.booster.model_to_string(num_iteration=self.steps)
+        state = {"outcome": self.outcome.state(), "steps": self.steps, "features": self.booster.num_feature(), "prep": self.prep is not None}
+        return {**pack(state), "model.txt": text.encode(), **(below("prep", self.prep.save()) if self.prep else {})}
+
+
+def check_text(text: str, features: int, per_round: int) -> None:
+    """Raises ModelError unless every tree of a LightGBM model text stays within its own arrays and the known features."""
+    try:
+        _check_trees(text, features, per_round)
+    except ValueError as error:
+        raise broken(f"its trees cannot be read ({error})") from error
+
+
+def _check_trees(text: str, features: int, per_round: int) -> None:
+    head, *trees = text.split("\nTree=")
+    facts = dict(line.split("=", 1) for line in head.splitlines() if "=" in line)
+    require(head.startswith("tree\n") and facts.get("max_feature_idx") == str(features - 1), "its trees use other features")
+    require(facts.get("num_tree_per_iteration") == str(per_round) and len(trees) % per_round == 0, "its trees do not fit the classes")
+    for tree in trees:
+        lines = dict(line.split("=", 1) for line in tree.split("\nend of trees", 1)[0].splitlines() if "=" in line)
+        leaves = int(lines.get("num_leaves", "0"))
+        require(leaves >= 1 and len(lines.get("leaf_value", "").split()) == leaves, "a tree without its leaves")
+        if leaves == 1:
+            continue
+        arrays = {key: np.array(lines.get(key, "").split(), dtype=np.int64) for key in ("split_feature", "left_child", "right_child", "decision_type")}
+        require(all(len(a) == leaves - 1 for a in arrays.values()) and len(lines.get("threshold", "").split()) == leaves - 1, "a tree of uneven arrays")
+        require(bool(((arrays["split_feature"] >= 0) & (arrays["split_feature"] < features)).all()), "a split on an unknown feature")
+        for side in ("left_child", "right_child"):
+            inner = arrays[side]
+            require(bool(((inner >= -leaves) & (inner < leaves - 1) & ((inner < 0) | (inner > np.arange(leaves - 1)))).all()), "a child outside its tree")
+        _check_categories(lines, arrays["decision_type"])
+
+
+def _check_categories(lines: Mapping[str, str], kinds: np.ndarray) -> None:
+    by_set = np.flatnonzero(kinds & 1)
+    if not len(by_set):
+        return
+    edges = np.array(lines.get("cat_boundaries", "").split(), dtype=np.int64)
+    places = np.array(lines.get("threshold", "").split(), dtype=np.float64)[by_set]
+    held = len(lines.get("cat_threshold", "").split())
+    whole = len(edges) > 1 and edges[0] == 0 and edges[-1] == held and bool((np.diff(edges) >= 0).all())
+    require(whole and bool(((places >= 0) & (places < len(edges) - 1)).all()), "a set of categories outside its tree")
+
+
+@hook
+def emlyn_learners() -> list[Any]:
+    return [LightGBM()]

@@ -1,0 +1,153 @@
+"""Linear and logistic regression with an L2 penalty: strong on small, wide and textual tables, and unlike trees in its errors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from emlyn.core.dataset import Dataset
+from emlyn.core.design import Design
+from emlyn.core.learner import Effort, Fitted
+from emlyn.core.outcome import Outcome, base_params, skewed
+from emlyn.core.parts import pack, require, unpack
+from emlyn.core.prep import Matrix, encoded
+from emlyn.core.solver import Features, Linear, arrays_of, as_targets, deadline, descend, loss_of, probabilities, ridge
+from emlyn.plugins import hook
+from emlyn.records.plan import Recipe
+from emlyn.records.problem import Problem
+
+MOST_ROWS = 200_000
+"""Rows learned from: a linear model gains little from more."""
+PENALTIES = (1.0, 0.1, 0.01, 0.001)
+"""Times the mean squared length of a row over 10: strongest first, so that each fit starts from a simpler one."""
+
+
+class LinearModel:
+    """The learner."""
+
+    name = "linear"
+    tasks = ("binary", "multiclass", "regression")
+
+    def missing(self) -> str:
+        return ""
+
+    def recipes(self, problem: Problem, data: Dataset) -> Sequence[Recipe]:
+        base = base_params(problem)
+        matrix = encoded(data.take(np.arange(min(len(data), 2))))
+        many, text = len(problem.classes) > 100, matrix.sparse is not None
+        found = [Recipe("linear", self.name, {**base, "splines": False, "text": text}, (), "straight lines: the sturdiest model when rows are few")]
+        if not many and matrix.dense.shape[1] - len(matrix.levels) > 0 and len(data) > 100:
+            found.append(Recipe("linear-splines", self.name, {**base, "splines": True, "text": text}, (), "bent lines: smooth effects that trees cut into steps"))
+        if problem.task == "regression" and skewed(data):
+            found.append(Recipe("linear-splines-log", self.name, {**base, "splines": True, "text": text, "target": "log"}, (), "effects that multiply"))
+        return found
+
+    def fit(self, recipe: Recipe, fit: Dataset, watch: Dataset | None, effort: Effort) -> Fitted:
+        over = deadline(time.monotonic(), effort.seconds, effort.cancelled)
+        rng = np.random.default_rng(effort.seed)
+        outcome = Outcome.learn(recipe.params, fit)
+        used = fit if len(fit) <= MOST_ROWS else fit.take(np.sort(rng.choice(len(fit), MOST_ROWS, replace=False)))
+        assert used.answers is not None
+        matrix = encoded(used)
+        terms = matrix.sparse if recipe.params.get("text") else None
+        design, dense = Design.learn(matrix, bool(recipe.params.get("splines")), skip=_of_text(matrix) if terms is not None else frozenset())
+        weight = np.ones(len(used)) if used.weight is None else used.weight.astype(np.float64)
+        targets = as_targets(outcome.task, outcome.width, outcome.targets(used.answers))
+        if outcome.regression and terms is None and dense.shape[1] <= 3_000:
+            model, _ = ridge(dense.astype(np.float64), targets[:, 0], weight, np.logspace(-2, 5, 22))
+        else:
+            model = choose_penalty(Features(dense, terms), targets, weight, rng, over)
+        return FittedLinear(outcome, design, model, terms is not None)
+
+    def load(self, parts: Mapping[str, bytes]) -> Fitted:
+        document, arrays = unpack(parts)
+        design, outcome = Design.load(document["design"], arrays), Outcome.load(document["outcome"])
+        model = Linear(arrays["coefficients"], arrays["intercept"])
+        k = 1 if outcome.width <= 2 else outcome.width
+        require(model.coefficients.ndim == 2 and model.coefficients.shape[1] == k == len(model.intercept), "coefficients do not fit the classes")
+        require(len(model.coefficients) >= len(design.centre), "fewer coefficients than features")
+        return FittedLinear(outcome, design, model, bool(document["text"]))
+
+
+def _of_text(matrix: Matrix) -> frozenset[int]:
+    """Dense features of columns whose terms are there as well: they only repeat them."""
+    owners = frozenset() if matrix.sparse_sources is None else frozenset(matrix.sparse_sources.tolist())
+    return frozenset(j for j, source in enumerate(matrix.sources) if owners.issuperset(source))
+
+
+def choose_penalty(features: Features, targets: np.ndarray, weight: np.ndarray, rng: np.random.Generator, over: Callable[[], bool]) -> Linear:
+    """The penalty of least loss on inner held-out rows (three folds below 2,000 rows, one of a fifth above), then a fit on all rows."""
+    n = len(features)
+    if n > features.dense.shape[1] or features.sparse is not None:
+        turn = None
+    else:  # more features than rows: an L2 penalty does not mind a rotation, so work in the n dimensions that the rows span
+        _, _, turn = np.linalg.svd(features.dense.astype(np.float64), full_matrices=False)
+        features = Features(features.dense @ turn.T)
+    size = float((features.dense**2).sum() / n) + (0.0 if features.sparse is None else 1.0)
+    penalties = [c * max(size, 1e-9) / 10 / min(n, 5_000) ** 0.5 for c in (100.0, 10.0, *PENALTIES)]
+    sides = rng.permutation(np.arange(n) % (3 if n < 2_000 else 5))
+    folds = range(3 if n < 2_000 else 1) if n >= 10 else range(0)
+    losses = np.zeros(len(penalties))
+    for k in folds:
+        inner, asked = np.flatnonzero(sides != k), np.flatnonzero(sides == k)
+        x, held = features.take(inner), features.take(asked)
+        model, worse = None, 0
+        for i, penalty in enumerate(penalties):
+            model = descend(x, targets[inner], weight[inner], penalty, over, model, most=60)
+            losses[i] += loss_of(model, held, targets[asked], weight[asked])
+            worse = worse + 1 if i and losses[i] > losses[i - 1] else 0
+            if over() or worse == 2:
+                losses[i + 1 :] = np.inf
+                break
+    chosen = int(losses.argmin()) if len(folds) else 1
+    model = None
+    for penalty in penalties[max(0, chosen - 2) : chosen + 1]:
+        model = descend(features, targets, weight, penalty, over, model)
+    assert model is not None
+    return model if turn is None else Linear(turn.T @ model.coefficients, model.intercept)
+
+
+class FittedLinear:
+    """Scores are a sum over features; that is also their explanation."""
+
+    steps: int | None = None
+    curve: np.ndarray | None = None
+
+    def __init__(self, outcome: Outcome, design: Design, model: Linear, text: bool) -> None:
+        self.outcome, self.design, self.model, self.text = outcome, design, model, text
+
+    def _features(self, matrix: Matrix) -> Features:
+        return Features(self.design.transform(matrix), matrix.sparse if self.text else None)
+
+    def predict(self, data: Dataset, steps: int | None = None) -> np.ndarray:
+        raw = self.model.scores(self._features(encoded(data))).astype(np.float64)
+        return self.outcome.answers(probabilities(self.outcome.task, raw))
+
+    def contributions(self, data: Dataset) -> np.ndarray | None:
+        """Coefficient times standardised feature, on the raw scale (log odds, scores or standardised numbers): (n, columns + 1, k)."""
+        matrix = encoded(data)
+        features = self._features(matrix)
+        width, k = features.dense.shape[1], self.model.coefficients.shape[1]
+        shares = matrix.shares()[self.design.features()]
+        out = np.zeros((len(matrix), len(matrix.columns) + 1, k))
+        for i in range(k):
+            by_feature = features.dense * self.model.coefficients[:width, i]
+            out[:, :-1, i] = by_feature @ shares
+            if features.sparse is not None and matrix.sparse_sources is not None:
+                terms = features.sparse.multiply(self.model.coefficients[width:, i]).tocsr()
+                for column in np.unique(matrix.sparse_sources):
+                    out[:, column, i] += np.asarray(terms[:, matrix.sparse_sources == column].sum(axis=1)).ravel()
+        out[:, -1] = self.model.intercept
+        return out
+
+    def save(self) -> dict[str, bytes]:
+        state, arrays = self.design.state()
+        return pack({"outcome": self.outcome.state(), "design": state, "text": self.text}, {**arrays, **arrays_of(self.model)})
+
+
+@hook
+def emlyn_learners() -> list[Any]:
+    return [LinearModel()]

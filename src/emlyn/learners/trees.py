@@ -1,0 +1,131 @@
+"""Extremely randomised trees (Geurts, Ernst, Wehenkel 2006): no boosting, no tuning, errors unlike those of boosted trees."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from emlyn.core.dataset import Dataset
+from emlyn.core.fold_prep import FoldPrep
+from emlyn.core.forest import Forest
+from emlyn.core.learner import Effort, Fitted
+from emlyn.core.outcome import Outcome, base_params, skewed
+from emlyn.core.parts import below, pack, require, unpack, within
+from emlyn.core.prep import Matrix, encoded
+from emlyn.core.solver import deadline
+from emlyn.plugins import hook
+from emlyn.records.plan import Recipe
+from emlyn.records.problem import Problem
+
+BATCH = 10
+"""Trees grown between looks at the clock."""
+MOST_LEAVES = 1_500_000
+"""Leaves of a forest, about: large tables get larger leaves."""
+MOST_ROWS = 200_000
+"""Rows a tree is grown on."""
+
+
+class ExtraTrees:
+    """The learner."""
+
+    name = "trees"
+    tasks = ("binary", "multiclass", "regression")
+
+    def missing(self) -> str:
+        return ""
+
+    def recipes(self, problem: Problem, data: Dataset) -> Sequence[Recipe]:
+        width = encoded(data.take(np.arange(min(1, len(data))))).dense.shape[1]
+        share: float | str = (1.0 if width < 200 else 0.3) if problem.task == "regression" else (0.75 if width < 60 else "sqrt")
+        settings = {**base_params(problem), "trees": 150 if len(data) < 20_000 else 100, "max_features": share, "min_samples_leaf": 2}
+        found = [Recipe("extra-trees", self.name, settings, (), "an average of fully random trees: little variance, hard to fool")]
+        levels = encoded(data.take(np.arange(min(1, len(data))))).levels
+        if any(size > 5 for size in levels.values()):
+            found.append(Recipe("extra-trees-encoded", self.name, settings, ("target_encoding",), "categories by their target means rather than by frequency"))
+        if problem.task == "regression" and skewed(data):
+            found.append(Recipe("extra-trees-log", self.name, {**settings, "target": "log"}, (), "a long upper tail: averages logarithms"))
+        return found
+
+    def fit(self, recipe: Recipe, fit: Dataset, watch: Dataset | None, effort: Effort) -> Fitted:
+        from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
+
+        over = deadline(time.monotonic(), effort.seconds, effort.cancelled)
+        outcome = Outcome.learn(recipe.params, fit)
+        assert fit.answers is not None
+        y = outcome.targets(fit.answers)
+        matrix, prep = encoded(fit), None
+        if recipe.features:
+            prep, matrix = FoldPrep.learn(recipe.features, matrix, y, outcome, fit.weight, effort.seed)
+        fill = filling(matrix.dense)
+        dense = filled(matrix.dense, fill)
+        wanted = int(effort.steps or recipe.params["trees"])
+        least = max(int(recipe.params["min_samples_leaf"]), round(wanted * min(len(fit), MOST_ROWS) / 2 / MOST_LEAVES))
+        settings: dict[str, Any] = {"min_samples_leaf": least, "max_features": recipe.params["max_features"], "n_jobs": effort.threads, "warm_start": True}
+        if len(fit) > MOST_ROWS:
+            settings.update(bootstrap=True, max_samples=MOST_ROWS)
+        kind = ExtraTreesRegressor if outcome.regression else ExtraTreesClassifier
+        model = kind(random_state=effort.seed % (1 << 31), **settings)
+        done = 0
+        while done < wanted and not (done and over()):
+            done = min(wanted, done + BATCH)
+            model.set_params(n_estimators=done)
+            model.fit(dense, y, sample_weight=fit.weight)
+        forest = Forest.of([t.tree_ for t in model.estimators_], dense.shape[1])
+        classes = np.zeros(1, dtype=np.int64) if outcome.regression else model.classes_.astype(np.int64)
+        return FittedTrees(forest, outcome, fill, classes, prep)
+
+    def load(self, parts: Mapping[str, bytes]) -> Fitted:
+        document, arrays = unpack(parts)
+        outcome, fill, classes = Outcome.load(document["outcome"]), arrays["fill"], arrays["classes"].astype(np.int64)
+        forest = Forest.load(arrays, len(fill))
+        require(forest.value.shape[1] == len(classes) and bool(((classes >= 0) & (classes < outcome.width)).all()), "classes outside the problem")
+        return FittedTrees(forest, outcome, fill, classes, FoldPrep.load(within(parts, "prep")) if document["prep"] else None)
+
+
+def filling(dense: np.ndarray) -> np.ndarray:
+    """What stands in for "no value" (p,): a little below everything, so that one split parts it off while others stay where they were."""
+    known = np.isfinite(dense).any(axis=0)
+    low, high = np.zeros(dense.shape[1]), np.zeros(dense.shape[1])
+    low[known], high[known] = np.nanmin(dense[:, known], axis=0), np.nanmax(dense[:, known], axis=0)
+    return (low - 0.05 * (high - low) - 1e-3).astype(np.float32)
+
+
+def filled(dense: np.ndarray, fill: np.ndarray) -> np.ndarray:
+    gaps = np.isnan(dense)
+    return np.where(gaps, fill, dense) if gaps.any() else dense
+
+
+class FittedTrees:
+    """A forest. It has no steps: more trees never hurt."""
+
+    steps: int | None = None
+    curve: np.ndarray | None = None
+
+    def __init__(self, forest: Forest, outcome: Outcome, fill: np.ndarray, classes: np.ndarray, prep: FoldPrep | None) -> None:
+        self.forest, self.outcome, self.fill, self.classes, self.prep = forest, outcome, fill, classes, prep
+
+    def predict(self, data: Dataset, steps: int | None = None) -> np.ndarray:
+        matrix: Matrix = encoded(data)
+        matrix = self.prep.transform(matrix) if self.prep else matrix
+        raw = self.forest.predict(filled(matrix.dense, self.fill))
+        if self.outcome.regression:
+            return self.outcome.answers(raw)
+        every = np.zeros((len(raw), self.outcome.width))
+        every[:, self.classes] = raw
+        return self.outcome.answers(every)
+
+    def contributions(self, data: Dataset) -> np.ndarray | None:
+        """None: a forest has no fast native attribution."""
+        return None
+
+    def save(self) -> dict[str, bytes]:
+        arrays = {**self.forest.arrays(), "fill": self.fill, "classes": self.classes}
+        return {**pack({"outcome": self.outcome.state(), "prep": self.prep is not None}, arrays), **(below("prep", self.prep.save()) if self.prep else {})}
+
+
+@hook
+def emlyn_learners() -> list[Any]:
+    return [ExtraTrees()]

@@ -158,9 +158,10 @@ class Store:
         self.root = root
         """The local folder: locks of runs, cached artifacts."""
         self.artifacts = Artifacts(artifacts, root / "cache")
-        self._where = sa.make_url(url).render_as_string(hide_password=True)
+        parsed = _parsed(url)
+        self._where = parsed.render_as_string(hide_password=True)
         with self._explained():
-            self._engine = _engine(url)
+            self._engine = _engine(parsed)
             try:
                 self._prepare()
             except BaseException:
@@ -252,8 +253,19 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def _engine(url: str) -> sa.Engine:
-    parsed = sa.make_url(url)
+def _parsed(url: str) -> sa.URL:
+    try:
+        return sa.make_url(url)
+    except (exc.ArgumentError, ValueError) as error:
+        raise WorkspaceError(
+            "the database's URL cannot be read",
+            where="EMLYN_DATABASE",
+            allowed="a SQLAlchemy URL: sqlite:///FILE, postgresql+psycopg://USER:PASSWORD@HOST/NAME",
+            next_step="correct EMLYN_DATABASE, or remove it to use the workspace's own database",
+        ) from error
+
+
+def _engine(parsed: sa.URL) -> sa.Engine:
     if parsed.get_backend_name() != "sqlite":
         engine = sa.create_engine(parsed, pool_pre_ping=True)
         sa.event.listen(engine, "begin", _lock_on_server)

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from emlyn.errors import WorkspaceError
 
@@ -40,7 +41,8 @@ class Workspace:
     def find(cls, home: str | Path | None = None, environ: Mapping[str, str] = os.environ) -> Workspace:
         """The workspace at `home`, else at `EMLYN_HOME`, else `./.emlyn`; `EMLYN_DATABASE` and `EMLYN_ARTIFACTS` move its parts. Touches nothing."""
         root = Path(home or environ.get("EMLYN_HOME") or FOLDER).expanduser().absolute()
-        return cls(root, environ.get("EMLYN_DATABASE") or f"sqlite:///{root / 'emlyn.db'}", environ.get("EMLYN_ARTIFACTS") or str(root / "artifacts"))
+        database = environ.get("EMLYN_DATABASE") or f"sqlite:///{quote(str(root / 'emlyn.db'))}"
+        return cls(root, database, environ.get("EMLYN_ARTIFACTS") or str(root / "artifacts"))
 
     @property
     def reports(self) -> Path:

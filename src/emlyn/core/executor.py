@@ -126,7 +126,13 @@ class ProcessExecutor:
 
     def submit(self, job: Job) -> Future[Outcome]:
         answer: Future[Outcome] = Future()
-        self._send(job, answer, tries=2)
+        with self._lock:
+            try:
+                inner = self._running().submit(_run_in_process, job)
+            except BrokenProcessPool:  # another job broke it a moment ago: a fresh pool takes this one
+                self._pool = None
+                inner = self._running().submit(_run_in_process, job)
+        inner.add_done_callback(lambda done: self._arrived(job, answer, done))
         return answer
 
     def cancel(self) -> None:
@@ -136,32 +142,29 @@ class ProcessExecutor:
     def close(self) -> None:
         self.cancel()
 
-    def _send(self, job: Job, answer: Future[Outcome], tries: int) -> None:
-        with self._lock:
-            if self._pool is None:
-                self._pool = ProcessPoolExecutor(self.workers, get_context("spawn"), _arrive, (tuple(self._shared),))
-            pool = self._pool
-            try:
-                inner = pool.submit(_run_in_process, job)
-            except BrokenProcessPool:  # another job broke it a moment ago: a fresh pool takes this one
-                self._pool = None
-                inner = None
-        if inner is None:
-            self._send(job, answer, tries)
-        else:
-            inner.add_done_callback(lambda done: self._arrived(job, answer, done, pool, tries))
+    def _running(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            self._pool = self._fresh(self.workers)
+        return self._pool
 
-    def _arrived(self, job: Job, answer: Future[Outcome], done: Future[Outcome], pool: ProcessPoolExecutor, tries: int) -> None:
+    def _fresh(self, workers: int) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(workers, get_context("spawn"), _arrive, (tuple(self._shared),))
+
+    def _arrived(self, job: Job, answer: Future[Outcome], done: Future[Outcome]) -> None:
+        """A process that died takes every job of its pool along; each is tried once more in a process of its own, which shows whose fault it was."""
         if done.cancelled():
             answer.set_result(Outcome(None, 0.0, "cancelled"))
         elif done.exception() is None:
             answer.set_result(done.result())
-        elif tries > 1:  # the pool broke under it, perhaps by a neighbour's fault: once more, in a fresh one
-            with self._lock:
-                self._pool = None if self._pool is pool else self._pool
-            self._send(job, answer, tries - 1)
         else:
-            answer.set_result(Outcome(None, 0.0, f"its process ended: {done.exception()}"))
+            threading.Thread(target=self._alone, args=(job, answer), daemon=True).start()
+
+    def _alone(self, job: Job, answer: Future[Outcome]) -> None:
+        with self._fresh(1) as pool:
+            try:
+                answer.set_result(pool.submit(_run_in_process, job).result())
+            except BrokenProcessPool as error:
+                answer.set_result(Outcome(None, 0.0, f"its process ended: {error}"))
 
     def _retire(self) -> None:
         if self._pool is not None:

@@ -1,0 +1,120 @@
+"""Tables and queries of SQLite files and of any database that SQLAlchemy knows: `DBURL::table-or-query`."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from typing import Any
+
+from emlyn.core import sources
+from emlyn.core.parse import unique_names
+from emlyn.core.reader import Read
+from emlyn.core.stack import stack
+from emlyn.core.table import Table
+from emlyn.errors import DataError, Unavailable
+from emlyn.plugins import hook
+
+BLOCK = 50_000
+"""Rows fetched at a time."""
+_EXTRAS = {"postgresql": "postgresql", "postgres": "postgresql"}
+
+
+class DatabaseReader:
+    """Reads one table or the answer of one query; never writes."""
+
+    name = "database"
+
+    def accepts(self, source: Any) -> bool:
+        return sources.sort_of(source) in ("database", "sqlite")
+
+    def read(self, source: Any) -> Read:
+        import sqlalchemy as sql
+
+        address, _, wanted = os.fspath(source).partition("::")
+        if sources.sort_of(source) == "sqlite":
+            address = f"sqlite:///{os.path.abspath(sources.local(address))}"
+        where = sources.shown(address)
+        engine = _engine(address)
+        try:
+            with engine.connect() as connection:
+                query = _query(engine, wanted.strip(), where)
+                found = connection.execution_options(stream_results=True).execute(sql.text(query))
+                if not found.returns_rows:
+                    raise DataError("this query answers no rows", where=where, allowed="a table's name or a SELECT")
+                table, notes = _fetch(found)
+        except sql.exc.SQLAlchemyError as error:
+            reason = str(getattr(error, "orig", None) or error).splitlines()[0][:300]
+            raise DataError(
+                f"the database refused: {reason}",
+                where=where,
+                allowed="DBURL::table or DBURL::SELECT …",
+                next_step="check the address, the rights and the query",
+            ) from None
+        finally:
+            engine.dispose()
+        if not table.rows:
+            raise DataError("this query answers no rows", where=f"{where}::{wanted[:80]}", allowed="at least one row")
+        return Read(table, f"{where}::{wanted}" if wanted else where, {"format": "database", "dialect": engine.dialect.name}, tuple(notes))
+
+
+def _engine(address: str) -> Any:
+    import sqlalchemy as sql
+
+    try:
+        url = sql.make_url(address)
+        if url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:" and not os.path.exists(url.database):
+            raise sources.missing(url.database)
+        return sql.create_engine(url)
+    except sql.exc.NoSuchModuleError:
+        raise DataError(
+            "SQLAlchemy knows no such database",
+            where=sources.shown(address),
+            allowed="sqlite:///…, postgresql+psycopg://…, mysql+pymysql://… and others",
+        ) from None
+    except ImportError as error:
+        scheme = address.partition("://")[0].partition("+")[0]
+        if scheme in _EXTRAS:
+            raise Unavailable(f"reading {scheme} needs a driver that is not installed ({error})", _EXTRAS[scheme]) from None
+        raise DataError(
+            f"the driver for this database is not installed: {error}", where=sources.shown(address), next_step="install it with pip"
+        ) from None
+    except sql.exc.ArgumentError:
+        raise DataError("this is not a database address", where=sources.shown(address), allowed="for example sqlite:///sales.db::orders") from None
+
+
+def _query(engine: Any, wanted: str, where: str) -> str:
+    """The query for a table's name, or the query itself; the only table when nothing was named."""
+    import sqlalchemy as sql
+
+    if re.match(r"(?is)\s*(select|with|values|table|show|from)\s", wanted):
+        return wanted.rstrip(";").replace(":", r"\:")
+    schema, _, table = wanted.rpartition(".")
+    looked = sql.inspect(engine)
+    names = [*looked.get_table_names(schema or None), *looked.get_view_names(schema or None)]
+    if not wanted and len(names) == 1:
+        table = names[0]
+    if table not in names and wanted in names:
+        schema, table = "", wanted
+    if table not in names:
+        near = difflib.get_close_matches(table, names, n=1)
+        what = f"no table is called {wanted!r}" if wanted else f"this database holds {len(names)} tables; name one after ::"
+        step = f"did you mean {near[0]!r}?" if near else "name a table, or give a SELECT"
+        raise DataError(what, where=where, allowed=", ".join(names[:20]) or "a table's name", next_step=step)
+    quote = engine.dialect.identifier_preparer.quote
+    return "SELECT * FROM " + (f"{quote(schema)}." if schema else "") + quote(table).replace(":", r"\:")  # noqa: S608 - quoted, and found by the inspector
+
+
+def _fetch(found: Any) -> tuple[Table, list[str]]:
+    from emlyn.core.frames import column_from_cells
+
+    names, notes = unique_names(found.keys())
+    tables = []
+    while rows := found.fetchmany(BLOCK):
+        tables.append(Table({name: column_from_cells(list(cells)) for name, cells in zip(names, zip(*rows, strict=True), strict=True)}))
+    return (stack(tables) if tables else Table({})), notes
+
+
+@hook
+def emlyn_readers() -> list[Any]:
+    return [DatabaseReader()]

@@ -1,0 +1,299 @@
+"""Delimited text of any dialect: CSV, TSV and their relatives. pyarrow reads; the dialect is found by `core.sniff`.
+
+Why pyarrow and not DuckDB: docs/decisions/0001-csv-engine.md.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import os
+import re
+from dataclasses import replace
+from typing import Any
+
+from emlyn.core import sources
+from emlyn.core.parse import decode, unique_names
+from emlyn.core.reader import Read
+from emlyn.core.sniff import CODE, Dialect, parse_lines, sniff
+from emlyn.core.table import Table
+from emlyn.errors import DataError
+from emlyn.plugins import hook
+
+SAMPLE = 1 << 18
+BLOCK = 1 << 23
+DICTIONARY = 100_000
+"""Most levels for which pyarrow builds the dictionary while it reads; beyond, it is built afterwards."""
+NULLS = [
+    "",
+    "NA",
+    "N/A",
+    "n/a",
+    "na",
+    "nan",
+    "NaN",
+    "-nan",
+    "-NaN",
+    "null",
+    "NULL",
+    "Null",
+    "#N/A",
+    "#NA",
+    "<NA>",
+    "#N/A N/A",
+    "1.#IND",
+    "-1.#IND",
+    "1.#QNAN",
+    "-1.#QNAN",
+]
+
+
+class DelimitedReader:
+    """Reads delimited text files, compressed or not, local or in an object store."""
+
+    name = "delimited"
+
+    def accepts(self, source: Any) -> bool:
+        return sources.is_name(source) and sources.sort_of(source) in ("delimited", "missing")
+
+    def read(self, source: Any) -> Read:
+        name = os.fspath(source)
+        if sources.sort_of(source) == "missing":
+            raise sources.missing(source)
+        whole = sources.content(source)
+        data, encoding, notes = _as_utf8(name, whole.data)
+        if not bytes(data[:SAMPLE]).strip():
+            raise DataError(
+                "this file is empty", where=sources.shown(name), allowed="a header line and at least one row", next_step="export it again"
+            )
+        sample = bytes(data[:SAMPLE])
+        complete = len(sample) == len(data)
+        dialect = sniff(decode(sample if complete else sample[: sample.rfind(b"\n") + 1 or None]), complete=True)
+        if dialect.spaces:
+            data = re.sub(rb"[ \t]+", b" ", re.sub(rb"(?m)^[ \t]+|[ \t]+(?=\r?$)", b"", bytes(data)))
+        start = _data_start(data, dialect)
+        names, renamed = unique_names(_names(dialect))
+        if not bytes(data[start : start + SAMPLE]).strip():
+            raise DataError(
+                "this file holds a header and no rows" if dialect.header else "this file holds no rows", where=sources.shown(name),
+                allowed="at least one row", next_step="export it again with its rows",
+            )  # fmt: skip
+        dialect = replace(dialect, codes=dialect.codes | _codes_further_on(data, start, dialect))
+        table, more = _parse(name, data, start, names, dialect)
+        if any("UTF-8" in note for note in more):
+            encoding = "cp1252"
+        shown = {"tab": "\t", "none": "\x1f"}
+        described = {
+            "format": "delimited", "delimiter": next((k for k, v in shown.items() if v == dialect.delimiter), dialect.delimiter), "quote": dialect.quote,
+            "encoding": encoding, "decimal": dialect.decimal, "header": "yes" if dialect.header else "no",
+        }  # fmt: skip
+        described |= {"compression": whole.compression} if whole.compression else {}
+        if dialect.skip:
+            notes.append(f"{dialect.skip} line{'s' * (dialect.skip > 1)} before the table skipped (title, comment or blank)")
+        if not dialect.header:
+            notes.append("the file has no header; its columns are called column_1, column_2, …")
+        return Read(table, sources.shown(name), described, tuple([*notes, *renamed, *more]))
+
+
+def _names(dialect: Dialect) -> list[str]:
+    names = list(dialect.names)
+    if dialect.row_names:
+        names = ["row_name", *names]
+    return [names[i] if i < len(names) else f"column_{i + 1}" for i in range(max(dialect.width, len(names)))]
+
+
+def _as_utf8(name: str, data: Any) -> tuple[Any, str, list[str]]:
+    """The text as UTF-8 bytes (or bytes of some 8-bit code page), its encoding, and notes. Raises DataError for what is no text."""
+    first = bytes(data[:4096])
+    sources.refuse_foreign(name, first)
+    for bom, encoding in (
+        (codecs.BOM_UTF8, "utf-8-sig"),
+        (codecs.BOM_UTF32_LE, "utf-32"),
+        (codecs.BOM_UTF32_BE, "utf-32"),
+        (codecs.BOM_UTF16_LE, "utf-16"),
+        (codecs.BOM_UTF16_BE, "utf-16"),
+    ):
+        if first.startswith(bom):
+            return (memoryview(data)[3:] if encoding == "utf-8-sig" else _recode(name, data, encoding)), encoding, []
+    even, odd = first[0::2].count(0), first[1::2].count(0)
+    if len(first) > 8 and max(even, odd) > 0.3 * len(first) / 2 and min(even, odd) < 0.05 * len(first) / 2:
+        encoding = "utf-16-le" if odd > even else "utf-16-be"
+        return _recode(name, data, encoding), encoding, []
+    strange = sum(b < 9 or 13 < b < 32 for b in first) - first.count(0) - first.count(1)
+    if first and (strange > 0.02 * len(first) or first.count(0) > 0.3 * len(first)):
+        raise DataError(
+            "this is a binary file, not text",
+            where=sources.shown(name),
+            allowed=sources.ALLOWED,
+            next_step="export the table as CSV, or name the file by its real format",
+        )
+    nul = data.find(b"\0") if hasattr(data, "find") else -1
+    if nul >= 0:
+        whole = bytes(data)
+        return whole.replace(b"\0", b""), "utf-8", [f"{whole.count(0)} NUL bytes removed"]
+    return memoryview(data), "utf-8", []
+
+
+def _recode(name: str, data: Any, encoding: str) -> bytes:
+    try:
+        return bytes(data).decode(encoding).encode("utf-8", "surrogatepass").replace(b"\0", b"")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"this file says it is {encoding} and is not: {error.reason}",
+            where=f"{sources.shown(name)}, byte {error.start}",
+            next_step="save it again as UTF-8",
+        ) from None
+
+
+def _data_start(data: Any, dialect: Dialect) -> int:
+    """The byte where the first row begins: after what is skipped and the header, whose quoted cells may hold line ends."""
+    at, quote = 0, dialect.quote.encode()
+    for _ in range(dialect.skip):
+        at = _line_end(data, at)
+    if not dialect.header:
+        return at
+    while at < len(data) and not bytes(data[at : (end := _line_end(data, at))]).strip():
+        at = end
+    end = _line_end(data, at)
+    while bytes(data[at:end]).count(quote) % 2 and end < len(data):
+        end = _line_end(data, end)
+    return end
+
+
+def _line_end(data: Any, at: int) -> int:
+    """The position after the line that begins at `at` (its end is \\n, \\r\\n or \\r)."""
+    step = 1 << 16
+    while at < len(data):
+        block = bytes(data[at : at + step])
+        found = re.search(rb"\r\n|\n|\r", block)
+        if found is not None and not (found.group() == b"\r" and found.end() == len(block) < len(data) - at):
+            return int(at + found.end())
+        at += len(block) - (1 if block.endswith(b"\r") and len(block) > 1 else 0)
+        if len(block) < step:
+            break
+    return len(data)
+
+
+def _codes_further_on(data: Any, start: int, dialect: Dialect) -> frozenset[int]:
+    """Columns with leading zeros or very long digits in the middle and at the end of a large file."""
+    size = len(data) - start
+    if size <= SAMPLE:
+        return frozenset()
+    found: set[int] = set()
+    for share in (0.25, 0.5, 0.75, 1.0):
+        at = start + int((size - SAMPLE // 2) * share)
+        lines = decode(bytes(data[at : at + SAMPLE // 2])).splitlines()[1:-1]
+        for row in parse_lines(lines[:1000], dialect.delimiter, dialect.quote, dialect.escape):
+            if len(row) == dialect.width:
+                found.update(i for i, cell in enumerate(row) if CODE.match(cell))
+    return frozenset(found)
+
+
+def _parse(name: str, data: Any, start: int, names: list[str], dialect: Dialect) -> tuple[Table, list[str]]:
+    import pyarrow as pa
+
+    notes: list[str] = []
+    buffer = pa.py_buffer(data).slice(start)
+    try:
+        found = _arrow(buffer, names, dialect)
+    except pa.ArrowInvalid:
+        buffer, repaired = _repaired(name, memoryview(data)[start:], len(names), dialect)
+        notes += repaired
+        try:
+            found = _arrow(pa.py_buffer(buffer), names, replace(dialect, escape=""), block=min(len(buffer) + 1024, 2**31 - 1))
+        except pa.ArrowInvalid as error:
+            raise DataError(
+                f"this file cannot be read as delimited text: {str(error)[:200]}",
+                where=sources.shown(name),
+                next_step="look at that line in a text editor",
+            ) from None
+    if any(pa.types.is_binary(getattr(f.type, "value_type", f.type)) for f in found.schema):
+        notes.append("some bytes are not UTF-8; they were read as Windows-1252")
+    return _to_table(found, names), notes
+
+
+def _to_table(found: Any, names: list[str]) -> Table:
+    """Column by column, each freed from Arrow as soon as it is ours."""
+    from emlyn.core.frames import column_from_arrow
+
+    columns, rows = {}, found.num_rows
+    for name in names:
+        columns[name] = column_from_arrow(found.column(0))
+        found = found.remove_column(0)
+    return Table(columns, rows=rows)
+
+
+def _arrow(buffer: Any, names: list[str], dialect: Dialect, block: int = BLOCK) -> Any:
+    import pyarrow as pa
+    import pyarrow.csv as pc
+
+    quoted = buffer.size > 0 and memoryview(buffer).obj is not None and _holds(buffer, dialect.quote)
+    parse = pc.ParseOptions(
+        delimiter=dialect.delimiter, quote_char=dialect.quote if quoted else False, escape_char=dialect.escape or False, newlines_in_values=quoted,
+        ignore_empty_lines=len(names) > 1,
+    )  # fmt: skip
+    convert = pc.ConvertOptions(
+        auto_dict_encode=True, auto_dict_max_cardinality=DICTIONARY, true_values=[], false_values=[], null_values=NULLS,
+        decimal_point=dialect.decimal, column_types={names[i]: pa.dictionary(pa.int32(), pa.string()) for i in dialect.codes if i < len(names)},
+    )  # fmt: skip
+    try:
+        return pc.read_csv(
+            pa.BufferReader(buffer), read_options=pc.ReadOptions(column_names=names, block_size=block), parse_options=parse, convert_options=convert
+        )
+    except pa.ArrowInvalid as error:
+        if "straddling" not in str(error) or block >= buffer.size:
+            raise
+        return _arrow(buffer, names, dialect, block=min(buffer.size + 1024, 2**31 - 1))
+
+
+def _holds(buffer: Any, quote: str) -> bool:
+    view, mark, step = memoryview(buffer), quote.encode(), 1 << 24
+    return any(mark in bytes(view[at : at + step]) for at in range(0, len(view), step))
+
+
+def _repaired(name: str, data: Any, width: int, dialect: Dialect) -> tuple[bytes, list[str]]:
+    """The rows again, each with `width` cells: short ones filled, the surplus of long ones joined into the last cell.
+
+    Raises DataError when lines disagree so often that the dialect must be wrong.
+    """
+    text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", errors="surrogateescape", newline="")
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, delimiter=dialect.delimiter, quotechar=dialect.quote, lineterminator="\n")
+    csv.field_size_limit(1 << 30)
+    rows = csv.reader(text, delimiter=dialect.delimiter, quotechar=dialect.quote, escapechar=dialect.escape or None)
+    total = short = long = comments = 0
+    first = ""
+    for row in rows:
+        if not row:
+            continue
+        if len(row) == 1 and row[0].startswith("#") and width > 1:
+            comments += 1
+            continue
+        total += 1
+        if len(row) != width:
+            first = first or f"row {total}: {dialect.delimiter.join(row)[:60]!r}"
+            if len(row) < width:
+                short += 1
+                row += [""] * (width - len(row))
+            else:
+                surplus = dialect.delimiter.join(row[width - 1 :]) if any(c.strip() for c in row[width:]) else row[width - 1]
+                long += any(c.strip() for c in row[width:])
+                row = [*row[: width - 1], surplus]
+        writer.writerow(row)
+    if total and short + long > 0.5 * total and total > 2:
+        raise DataError(
+            f"{short + long} of {total} rows do not have the {width} cells of the header", where=f"{sources.shown(name)}, {first}",
+            allowed="one delimiter, the same number of cells on every line", next_step="check the delimiter and the quotes",
+        )  # fmt: skip
+    notes = [f"{comments} comment lines left out"] if comments else []
+    if short or long:
+        notes.append(
+            f"{short + long} of {total} rows had another number of cells than the header: {short} filled up, {long} joined at the end (first: {first})"
+        )
+    return out.getvalue().encode("utf-8", "surrogateescape"), notes
+
+
+@hook
+def emlyn_readers() -> list[Any]:
+    return [DelimitedReader()]

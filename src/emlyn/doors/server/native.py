@@ -83,7 +83,7 @@ def answer_reply(told: Told, most: int) -> Response:
         raise Problem(422, summary(told.answers), rows=errors)
     label = told.served.label
     predictions = [entry(told.ids[i], answer, told, i) for i, answer in enumerate(told.answers)]
-    return reply({"model": label, "predictions": predictions}, headers={"X-Emlyn-Model": label})
+    return reply({"model": label, "predictions": predictions})
 
 
 def entry(prediction_id: str, answer: Answer, told: Told, row: int) -> dict[str, Any]:

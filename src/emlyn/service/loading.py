@@ -1,0 +1,124 @@
+"""From a model's name to a warm scorer, and the watch over aliases: when one moves, the new version takes over without a dropped request."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from emlyn.core import registry
+from emlyn.core.model import Model
+from emlyn.core.store import Store
+from emlyn.errors import EmlynError
+from emlyn.records.codec import from_json
+from emlyn.records.run import Evidence, ModelVersion
+from emlyn.service.metrics import Metrics
+from emlyn.service.pool import Pool, Served
+from emlyn.service.scorer import Margin, Scorer
+
+logger = logging.getLogger("emlyn.service")
+
+
+@dataclass(frozen=True, eq=False)
+class Loader:
+    """Opens model versions, verified before anything is read from them."""
+
+    store: Store | None
+    """None serves model files alone."""
+    require_signature: bool = False
+    public_keys: Sequence[bytes] = ()
+
+    def resolve(self, spec: str) -> ModelVersion:
+        """The version that a name, alias or path means now. Raises ModelError."""
+        return registry.resolve(self.store, spec)
+
+    def open(self, version: ModelVersion) -> Served:
+        """The version, loaded, warmed up and ready to answer. Raises ModelError for a file that is not what was registered."""
+        found = registry.load(version, require_signature=self.require_signature, public_keys=self.public_keys)
+        scorer = Scorer(Model.load(found.under("model/")), margin_of(found.parts.get("evidence.json")))
+        scorer.warm_up()
+        return Served(version.name, str(version.version), scorer)
+
+
+def margin_of(evidence: bytes | None) -> Margin | None:
+    """The interval around a number, as the evaluation measured it; the level nearest to 90 % where there are several."""
+    found = from_json(evidence, Evidence).evaluation.sections.get("conformal") if evidence else None
+    levels = [level for level in (found or {}).get("levels", ()) if level.get("quantile") is not None]
+    if not found or found.get("kind") != "interval" or not levels:
+        return None
+    best = min(levels, key=lambda level: abs(level["level"] - 0.9))
+    return Margin(float(best["quantile"]), float(best["quantile"]), float(best["level"]))
+
+
+@dataclass(eq=False)
+class Watcher:
+    """Keeps the pool as the registry says. `specs` are served by their names; the first is the default."""
+
+    pool: Pool
+    loader: Loader
+    specs: Sequence[str]
+    poll_s: float
+    metrics: Metrics
+    _now: dict[str, str] = field(default_factory=dict)
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def start(self) -> None:
+        """Load every model once, before the first request. Raises ModelError for one that cannot be opened."""
+        for spec in self.specs:
+            version = self.loader.resolve(spec)
+            self._serve(spec, version, self.loader.open(version))
+
+    async def look(self) -> list[str]:
+        """Ask what every alias means now, and swap what moved; returns the labels that took over.
+
+        The old version stays when the new one cannot be opened.
+        """
+        moved = []
+        async with self._lock:
+            for spec in self.specs:
+                try:
+                    version = await asyncio.to_thread(self.loader.resolve, spec)
+                    if self._now.get(spec) == version.digest:
+                        continue
+                    served = await asyncio.to_thread(self.loader.open, version)
+                except (EmlynError, SQLAlchemyError, OSError) as error:
+                    logger.warning("%s stays as it is: %s", spec, error)
+                    continue
+                self._serve(spec, version, served)
+                self.metrics.swaps.labels(served.name).inc()
+                moved.append(served.label)
+        return moved
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Look every `poll_s` seconds while the block runs; 0 never looks."""
+
+        async def keep_looking() -> None:
+            while True:
+                await asyncio.sleep(self.poll_s)
+                await self.look()
+
+        task = asyncio.create_task(keep_looking()) if self.poll_s > 0 and self.specs else None
+        try:
+            yield
+        finally:
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+
+    def _serve(self, spec: str, version: ModelVersion, served: Served) -> None:
+        before = self.pool.lanes.get(served.name)
+        if before is not None and spec not in self._now:  # a second version of the same model, asked for by its number
+            self.pool.add(served)
+        else:
+            self.pool.put(served)
+        self._now[spec] = version.digest
+        self.metrics.loaded.clear()
+        for name, lane in self.pool.lanes.items():
+            for number in lane.versions:
+                self.metrics.loaded.labels(name, number).set(1)

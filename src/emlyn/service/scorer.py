@@ -1,0 +1,247 @@
+"""The scorer: one model behind its contract. Rows in, one answer per row out, in order; a bad row never spoils the others.
+
+The path of a few rows makes no dataframe: cells are read by the contract, encoded by the members themselves, and decided at the model's
+operating point. A cell that means nothing for its column is refused where training always had a value, and counts as missing elsewhere.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from emlyn.core.contract import Conformed, Issue, conform, conform_records
+from emlyn.core.dataset import Dataset, rows_dataset
+from emlyn.core.table import Table
+from emlyn.core.typed import typed
+from emlyn.records.data_card import Contract
+from emlyn.records.evaluation import Reason
+from emlyn.records.problem import Problem
+from emlyn.service.reasons import reasons as reasons_of
+
+Reasons = Callable[[Any, Dataset], Sequence[Sequence[Reason]]]
+FATAL = frozenset({"absent", "row"})
+"""Codes of issues after which a row cannot be answered."""
+STRANGE = frozenset({"level", "range", "rule"})
+"""Codes of issues that training saw nothing like."""
+
+
+class Model(Protocol):
+    """What the service needs of a model."""
+
+    @property
+    def problem(self) -> Problem: ...
+
+    @property
+    def contract(self) -> Contract: ...
+
+    def predict_answers(self, data: Dataset) -> np.ndarray:
+        """Answers (n, k) of float64: calibrated probabilities, or numbers with k = 1."""
+
+    def decide(self, answers: np.ndarray) -> np.ndarray:
+        """Labels (n,) at the operating point, or the numbers themselves."""
+
+
+@dataclass(frozen=True)
+class Margin:
+    """How far a number's interval reaches, as measured on rows the model did not learn from."""
+
+    below: float
+    above: float
+    level: float
+    """The share of true values that the interval holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to one row, or why there is none."""
+
+    prediction: str | float | None = None
+    probabilities: Mapping[str, float] | None = None
+    interval: tuple[float, float] | None = None
+    issues: Sequence[Issue] = ()
+    refused: bool = False
+    unusual: bool = False
+    """Some value lies outside everything that training saw."""
+    reasons: Sequence[Reason] = ()
+
+    def core(self) -> dict[str, Any]:
+        """What was answered, without the why."""
+        found: dict[str, Any] = {"prediction": self.prediction}
+        if self.probabilities is not None:
+            found["probabilities"] = self.probabilities
+        if self.interval is not None:
+            found["interval"] = {"low": self.interval[0], "high": self.interval[1]}
+        if self.unusual:
+            found["unusual"] = True
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """A table's answers, in its order."""
+
+    data: Dataset
+    """The typed rows."""
+    values: np.ndarray
+    """(n, k) probabilities or numbers, NaN where refused."""
+    labels: np.ndarray
+    """(n,) decisions: str, or the numbers themselves; None or NaN where refused."""
+    conformed: Conformed
+    refused: np.ndarray
+    """(n,) mask."""
+
+
+@dataclass(eq=False)
+class Scorer:
+    """Answers rows with one model. Safe to call from several threads when the model is."""
+
+    model: Model
+    margin: Margin | None = None
+    explain: Reasons | None = reasons_of
+    """`(model, dataset) -> reasons per row`; None gives no reasons."""
+    _seconds: dict[bool, tuple[float, float]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.problem, self.contract = self.model.problem, self.model.contract
+        self.columns: tuple[str, ...] = tuple(rule.name for rule in self.contract.columns)
+        self.classes: tuple[str, ...] = self.problem.classes
+        self._strict = frozenset(rule.name for rule in self.contract.columns if not rule.nullable)
+
+    def answer(self, rows: Sequence[Mapping[str, Any]], reasons: int = 0) -> list[Answer]:
+        """One answer per record, in order."""
+        if not rows:
+            return []
+        began = time.perf_counter()
+        conformed = conform_records(rows, self.contract)
+        found = self._answers(conformed, self._refused(conformed), reasons)
+        self._learn(len(rows), time.perf_counter() - began, reasons)
+        return found
+
+    def score(self, raw: Table) -> Scored:
+        """The same for a raw table, as arrays. Raises DataError when a required column is absent."""
+        conformed = conform(raw, self.contract)
+        refused = self._refused(conformed, raw)
+        kept = np.flatnonzero(~refused)
+        data = rows_dataset(conformed.table, classes=len(self.classes))
+        values = np.full((raw.rows, max(1, len(self.classes))), np.nan)
+        labels = np.full(raw.rows, None if self.classes else np.nan, dtype=object if self.classes else np.float64)
+        if len(kept):
+            values[kept] = self.model.predict_answers(data.take(kept) if refused.any() else data)
+            labels[kept] = self.model.decide(values[kept])
+        return Scored(data, values, labels, conformed, refused)
+
+    def why_refused(self, scored: Scored) -> list[str | None]:
+        """For each row the reason for having no answer, None where there is one. Lists of issues are cut off, the mask is not."""
+        found: list[str | None] = [None] * len(scored.refused)
+        for row in np.flatnonzero(scored.refused).tolist():
+            found[row] = "a required cell cannot be read"
+        for issue in reversed(scored.conformed.issues):
+            if issue.row >= 0 and scored.refused[issue.row] and self._fatal(issue):
+                found[issue.row] = f"column {issue.column!r}: {issue.value!r} {_said_plainly(issue).problem}; allowed: {issue.allowed}"
+        return found
+
+    def unusual_rows(self, scored: Scored) -> int:
+        """How many rows hold something that training saw nothing like (of those listed: at most 100 per column and kind)."""
+        return len({issue.row for issue in scored.conformed.issues if issue.code in STRANGE})
+
+    def cost(self, rows: int, reasons: int = 0) -> float:
+        """Seconds that so many rows are expected to take, from what earlier calls took; unknown is free."""
+        fixed, each = self._seconds.get(bool(reasons), (0.0, 0.0))
+        return fixed + each * rows
+
+    def warm_up(self) -> float:
+        """Answer one made-up row a few times, so that the first caller does not pay for imports and caches; returns seconds for one row."""
+        row = example_row(self.contract)
+        for _ in range(3):
+            self.answer([row])
+        self.answer([row] * 64)
+        return self.cost(1)
+
+    def _learn(self, rows: int, seconds: float, reasons: int) -> None:
+        """Keep a running estimate of the fixed cost (from single rows) and of the cost of each further row."""
+        with self._lock:
+            fixed, each = self._seconds.get(bool(reasons), (seconds, 0.0))
+            if rows == 1:
+                fixed += 0.2 * (seconds - fixed) if seconds > fixed else 0.5 * (seconds - fixed)
+            else:
+                each += 0.5 * (max(0.0, seconds - fixed) / rows - each)
+            self._seconds[bool(reasons)] = (fixed, each)
+
+    def _refused(self, conformed: Conformed, raw: Table | None = None) -> np.ndarray:
+        """Mask (n,) of the rows without an answer: what the contract refuses, and cells that mean nothing where training always had a value."""
+        refused = conformed.refused.copy()
+        if raw is not None:  # the list of issues may be cut off: look at every cell of the columns that have some
+            for rule in self.contract.columns:
+                if rule.name in self._strict and "unreadable" in conformed.counts.get(rule.name, ()):
+                    refused |= typed(raw[rule.name], rule).unreadable
+        for issue in conformed.issues:
+            if issue.row >= 0 and self._fatal(issue):
+                refused[issue.row] = True
+        return refused
+
+    def _fatal(self, issue: Issue) -> bool:
+        return issue.code in FATAL or (issue.code == "unreadable" and issue.column in self._strict)
+
+    def _answers(self, conformed: Conformed, refused: np.ndarray, reasons: int) -> list[Answer]:
+        table, issues = conformed.table, _by_row(conformed.issues)
+        if refused.any():
+            issues = {i: [_said_plainly(issue) for issue in found] if refused[i] else found for i, found in issues.items()}
+            kept = np.flatnonzero(~refused)
+            good = iter(self._decide(table.take(kept), [issues.get(int(i), ()) for i in kept], reasons) if len(kept) else ())
+            return [Answer(issues=issues.get(i, ()), refused=True) if bad else next(good) for i, bad in enumerate(refused.tolist())]
+        return self._decide(table, [issues.get(i, ()) for i in range(table.rows)] if issues else [()] * table.rows, reasons)
+
+    def _decide(self, table: Table, issues: Sequence[Sequence[Issue]], reasons: int) -> list[Answer]:
+        data = rows_dataset(table, classes=len(self.classes))
+        values = self.model.predict_answers(data)
+        why: Sequence[Sequence[Reason]] = [()] * table.rows
+        if reasons and self.explain is not None:
+            why = [tuple(row)[:reasons] for row in self.explain(self.model, data)]
+        unusual = [any(issue.code in STRANGE for issue in found) if found else False for found in issues]
+        probabilities: Sequence[Mapping[str, float] | None] = [None] * table.rows
+        if self.classes:
+            probabilities = [dict(zip(self.classes, shares, strict=True)) for shares in values.tolist()]
+        return [
+            Answer(decided, shares, None if self.classes else self._interval(decided), found, False, odd, because)
+            for decided, shares, found, odd, because in zip(self.model.decide(values).tolist(), probabilities, issues, unusual, why, strict=True)
+        ]
+
+    def _interval(self, number: float) -> tuple[float, float] | None:
+        return None if self.margin is None else (number - self.margin.below, number + self.margin.above)
+
+
+def _said_plainly(issue: Issue) -> Issue:
+    """Of a refused row it cannot be said that the cell counts as missing."""
+    return replace(issue, problem=issue.problem.replace(" and counts as missing", ""))
+
+
+def _by_row(issues: Sequence[Issue]) -> dict[int, list[Issue]]:
+    found: dict[int, list[Issue]] = {}
+    for issue in issues:
+        found.setdefault(issue.row, []).append(issue)
+    return found
+
+
+def example_row(contract: Contract) -> dict[str, Any]:
+    """A row the contract accepts, made from what training saw: for warm-up, and for examples in the OpenAPI document."""
+    return {rule.name: example_cell(rule) for rule in contract.columns}
+
+
+def example_cell(rule: Any) -> Any:
+    """A value this column may have."""
+    if rule.kind == "boolean":
+        return (rule.parse.true or (True,))[0]
+    if rule.kind == "number":
+        low, high = rule.low or 0.0, rule.high if rule.high is not None else 1.0
+        middle = (low + high) / 2
+        return round(middle) if rule.integral else float(f"{middle:.4g}")
+    if rule.kind == "date":
+        seconds = ((rule.low or 0.0) + (rule.high or 0.0)) / 2
+        return time.strftime("%Y-%m-%d", time.gmtime(seconds))
+    return rule.levels[0] if rule.levels else "text"

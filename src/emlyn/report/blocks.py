@@ -103,7 +103,7 @@ class Bars:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text; `numeric` columns are set flush right. `bars` draw a share behind a cell."""
+    """Rows of text; `numeric` columns are set flush right; a row of one cell is a heading over the rows below it."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str | Markup]]

@@ -66,7 +66,7 @@ class Axes:
     height: int = HEIGHT
     parts: list[Markup] = field(default_factory=list)
 
-    LEFT, RIGHT, TOP, BOTTOM = 52, 12, 10, 40
+    LEFT, RIGHT, TOP, BOTTOM = 52, 18, 10, 40
 
     def __post_init__(self) -> None:
         self.x, self.y = widened(self.x), widened(self.y)
@@ -92,7 +92,7 @@ class Axes:
     def band(self, x: Sequence[float], low: Sequence[float], high: Sequence[float], style: str) -> None:
         """The area between two curves."""
         around = list(zip(x, low, strict=True)) + list(zip(x, high, strict=True))[::-1]
-        self.parts.append(Markup('<path class="area {}" d="{}Z"/>').format(style, self._path(around)))
+        self.parts.append(Markup('<path class="area band {}" d="{}Z"/>').format(style, self._path(around)))
 
     def dots(self, points: Iterable[Point], style: str, radius: float = 3.5) -> None:
         """All dots of one style as one path of round strokes: a thousand dots stay small."""
@@ -108,7 +108,9 @@ class Axes:
 
     def text(self, x: float, y: float, text: str, anchor: str = "start", shift: Point = (0.0, 0.0)) -> None:
         a, b = self.at(x, y)
-        self.parts.append(Markup('<text class="mark" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(a + shift[0], b + shift[1], anchor, text))
+        self.parts.append(
+            Markup('<text class="mark" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(a + shift[0], b + shift[1], anchor, text)
+        )
 
     def _frame(self) -> list[Markup]:
         out, bottom, right = [], self.height - self.BOTTOM, WIDTH - self.RIGHT
@@ -122,10 +124,10 @@ class Axes:
             out.append(Markup('<text x="{:.1f}" y="{}" text-anchor="middle">{}</text>').format(a, bottom + 16, self.x_text(value)))
         out.append(Markup('<path class="axis" d="M{} {}H{}"/>').format(self.LEFT, bottom, right))
         middle = self.TOP + (bottom - self.TOP) / 2
-        out.append(Markup('<text class="label" x="{}" y="{}" text-anchor="middle">{}</text>').format((self.LEFT + right) / 2, self.height - 6, self.x_label))
         out.append(
-            Markup('<text class="label" transform="translate(12 {}) rotate(-90)" text-anchor="middle">{}</text>').format(middle, self.y_label)
+            Markup('<text class="label" x="{}" y="{}" text-anchor="middle">{}</text>').format((self.LEFT + right) / 2, self.height - 6, self.x_label)
         )
+        out.append(Markup('<text class="label" transform="translate(12 {}) rotate(-90)" text-anchor="middle">{}</text>').format(middle, self.y_label))
         return out
 
     def svg(self, says: str) -> Markup:

@@ -19,12 +19,25 @@ from emlyn.report.page import TONES, driver_bars, left_out, part
 
 SEVERITY_TONES = {"fail": "stop", "warn": "care", "info": "none"}
 DOMAINS = {
-    "discrimination": "Telling cases apart", "calibration": "Meaning what it says", "overall": "Both at once", "threshold": "At the chosen threshold",
-    "utility": "Worth acting on", "error": "Size of the errors", "intervals": "Its own ranges",
+    "discrimination": "Telling cases apart",
+    "calibration": "Meaning what it says",
+    "overall": "Both at once",
+    "threshold": "At the chosen threshold",
+    "utility": "Worth acting on",
+    "error": "Size of the errors",
+    "intervals": "Its own ranges",
 }
 GROUPS = {
-    "form": "How the table is written", "missing": "Gaps", "target": "The target", "leakage": "Columns that know the answer", "structure": "Rows that belong together",
-    "enough": "Enough data", "fairness": "Fairness", "privacy": "Privacy", "evaluation": "The evaluation", "drift": "Change over time",
+    "form": "How the table is written",
+    "missing": "Gaps",
+    "target": "The target",
+    "leakage": "Columns that know the answer",
+    "structure": "Rows that belong together",
+    "enough": "Enough data",
+    "fairness": "Fairness",
+    "privacy": "Privacy",
+    "evaluation": "The evaluation",
+    "drift": "Change over time",
 }
 
 
@@ -40,7 +53,7 @@ def _excluded(evidence: Evidence) -> Section | None:
     for name, why in excluded.items():
         pair = [(word, scores[f"{word} {name}"]) for word in ("with", "without") if f"{word} {name}" in scores]
         both = ", ".join(f"{word} it {words.number(v)}" for word, v in pair)
-        items.append(Item(words.short(name, 120), why + (f" {words.metric(evidence.problem.metric).label} {both}." if both else "")))
+        items.append(Item(words.short(name, 120), words.sentence(why) + (f" {words.metric(evidence.problem.metric).label} {both}." if both else "")))
     blocks: list[Block] = [Items(items)] if items else []
     return Section("excluded", "Columns that were left out, and why", blocks=blocks, count=words.plural(len(items), "column"))
 
@@ -50,7 +63,9 @@ def _questions(evidence: Evidence) -> Section | None:
     for q in evidence.questions:
         scores = ", ".join(f"{k}: {words.number(v)}" for k, v in q.scores.items())
         items.append(Item(q.text, f"Safe answer taken: {q.taken}." + (f" Score {scores}." if scores else ""), code=q.flag))
-    blocks: list[Block] = [Note("Nothing waited for an answer: the safe one was taken. The flag gives the other.", "quiet"), Items(items)] if items else []
+    blocks: list[Block] = (
+        [Note("Nothing waited for an answer: the safe one was taken. The flag gives the other.", "quiet"), Items(items)] if items else []
+    )
     return Section("questions", "Open questions", blocks=blocks, count=words.plural(len(items), "question"))
 
 
@@ -89,34 +104,43 @@ def _leaderboard(evidence: Evidence) -> Section | None:
             best[trial.recipe.name] = trial
     ranked = sorted(best.values(), key=lambda t: (-len(t.folds), -t.score if up else t.score))
     rows = []
-    for t in ranked:
-        reach = (t.score - t.spread, t.score + t.spread) if t.spread is not None else (None, None)
+    for t, text in zip(ranked, words.numbers([t.score for t in ranked]), strict=True):
+        low, high = (t.score - t.spread, t.score + t.spread) if t.spread is not None else (None, None)
         note = f"{t.recipe.learner}; learned in {words.seconds(t.fit_s)}" + (f"; {words.percent(t.weight)} of the final model" if t.weight else "")
-        rows.append(Bar(words.short(t.recipe.name, 60), t.score, words.number(t.score), *reach, note=note, tone="s1" if t.weight else "rest"))
+        rows.append(Bar(words.short(t.recipe.name, 60), t.score, text, low, high, note, tone="s1" if t.weight else "rest"))
     blocks: list[Block] = []
     if rows:
-        blocks = [Note(f"{words.metric(name).label} on rows each recipe had not learned from; the line is one standard error. Filled: part of the final model.", "quiet")]
+        said = (
+            f"{words.metric(name).label} on rows each recipe had not learned from; the line is one standard error. Filled: part of the final model."
+        )
+        blocks = [Note(words.sentence(said), "quiet")]
         blocks.append(Bars(rows, "recipes by their score", dots=True, origin=None, most=30))
     return Section("leaderboard", "What was tried, best first", blocks=blocks, count=words.plural(len(rows), "recipe"))
 
 
 def _metrics(evidence: Evidence) -> Section | None:
-    evaluation = evidence.evaluation
-    domains = {DOMAINS.get(k, k): [n for n in v if n in evaluation.metrics] for k, v in part(evidence, "domains").items() if isinstance(v, (list, tuple))}
-    rest = [n for n in evaluation.metrics if not any(n in names for names in domains.values())]
-    if rest:
-        domains = {"Other" if domains else "": rest} if not domains else {**domains, "Other": rest}
-    blocks: list[Block] = []
-    for title, names in domains.items():
-        rows = [_metric_row(n, evaluation.metrics[n], evaluation.baseline.get(n)) for n in names]
-        if rows:
-            blocks += ([Heading(title)] if title else []) + [Table(("metric", "value", "range", "no model", "what it measures", "how"), rows, (1, 2, 3))]
-    return Section("metrics", "Every metric, with its range", blocks=blocks, count=words.plural(len(evaluation.metrics), "metric"))
+    evaluation, domains = evidence.evaluation, part(evidence, "domains")
+    groups = {title: [n for n in domains.get(key, []) if n in evaluation.metrics] for key, title in DOMAINS.items()}
+    grouped = {n for names in groups.values() for n in names}
+    first = [evidence.problem.metric, *words.METRICS]
+    rest = sorted(evaluation.metrics.keys() - grouped, key=lambda n: (first.index(n) if n in first else len(first), n))
+    rows: list[tuple[str, ...]] = []
+    for title, names in {**groups, "Other" if grouped else "": rest}.items():
+        rows += ([(title,)] if title and names else []) + [_metric_row(n, evaluation.metrics[n], evaluation.baseline.get(n)) for n in names]
+    table: list[Block] = [Table(("metric", "value", "range", "no model", "what it measures", "how"), rows, (1, 2, 3))] if rows else []
+    return Section("metrics", "Every metric, with its range", blocks=table, count=words.plural(len(evaluation.metrics), "metric"))
 
 
 def _metric_row(name: str, m: Measure, base: Measure | None) -> tuple[str, ...]:
     span = words.between(m.low, m.high).removeprefix("between ").replace(" and ", " – ") or "–"
-    return words.metric(name).label, words.number(m.value), span, words.number(base.value if base else None), words.metric(name).means, f"{m.method}{f', n = {m.n:,}' if m.n else ''}"
+    return (
+        words.metric(name).label,
+        words.number(m.value),
+        span,
+        words.number(base.value if base else None),
+        words.metric(name).means,
+        f"{m.method}{f', n = {m.n:,}' if m.n else ''}",
+    )
 
 
 def _plots(evidence: Evidence) -> Section | None:
@@ -127,7 +151,10 @@ def _plots(evidence: Evidence) -> Section | None:
     if confusion and confusion.get("counts"):
         blocks += [Heading("Decided and true (rows counted)"), Heat([words.short(label, 24) for label in confusion["labels"]], confusion["counts"])]
     if shown.get("recall_by_class"):
-        rows = [Bar(words.short(r["label"], 60), r["value"], words.percent(r["value"]), r["low"], r["high"], f"{r['n']:,} rows") for r in shown["recall_by_class"]]
+        rows = [
+            Bar(words.short(r["label"], 60), r["value"], words.percent(r["value"]), r["low"], r["high"], f"{r['n']:,} rows")
+            for r in shown["recall_by_class"]
+        ]
         blocks += [Heading("Found, class by class (worst first)"), Bars(rows, "share of each class that is named correctly", most=50)]
     return Section("plots", "Pictures of how it does", blocks=blocks, count=words.plural(len(drawn), "chart"))
 
@@ -154,45 +181,90 @@ def _decision(evidence: Evidence) -> Section | None:
     made = part(evidence, "decision")
     if not made:
         return None
-    blocks: list[Block] = [Note(made[k]) for k in ("sentence", "why") if made.get(k)]
-    rows = [(p["name"], *(words.number(p.get(k)) for k in ("threshold", "flagged", "sensitivity", "specificity", "precision", "net_benefit")), p.get("why", "")) for p in made.get("points", [])]
+    blocks: list[Block] = [Note(words.sentence(made[k])) for k in ("sentence", "why") if made.get(k)]
+    rows = [
+        (
+            p["name"],
+            *(words.number(p.get(k)) for k in ("threshold", "flagged", "sensitivity", "specificity", "precision", "net_benefit")),
+            p.get("why", ""),
+        )
+        for p in made.get("points", [])
+    ]
     if rows:
         head = ("operating point", "threshold", "flagged", "sensitivity", "specificity", "precision", "net benefit", "why")
         blocks.append(Table(head, rows, (1, 2, 3, 4, 5, 6)))
     shift = part(evidence, "prior_shift")
     if shift.get("points"):
         shifted = [tuple(words.number(p.get(k)) for k in ("prior", "precision", "npv", "threshold")) for p in shift["points"]]
-        blocks += [Heading("If the share of positives is another where it is used"), Table(("share of positives", "precision", "NPV", "threshold"), shifted, (0, 1, 2, 3))]
+        blocks += [
+            Heading("If the share of positives is another where it is used"),
+            Table(("share of positives", "precision", "NPV", "threshold"), shifted, (0, 1, 2, 3)),
+        ]
     return Section("decision", "From a probability to a decision", blocks=[*blocks, *left_out(made)])
 
 
 def _fairness(evidence: Evidence) -> Section | None:
     made = part(evidence, "fairness")
-    blocks: list[Block] = [Note(made[k]) for k in ("sentence", "chosen") if isinstance(made.get(k), str)]
+    blocks: list[Block] = [Note(words.sentence(made[k])) for k in ("sentence", "chosen") if isinstance(made.get(k), str)]
     for column in made.get("columns", []):
         blocks.append(Heading(words.short(column["column"], 80)))
         gaps = [Item(g["sentence"], badge=g["verdict"], tone=TONES.get(g["verdict"], "none")) for g in column.get("gaps", [])]
         if gaps:
             blocks.append(Items(gaps))
-        for key, label in (("tpr", "found among the positives"), ("fpr", "falsely flagged among the negatives"), ("selection", "flagged"), ("error", "error"), ("bias", "bias")):
+        for key, label in (
+            ("tpr", "found among the positives"),
+            ("fpr", "falsely flagged among the negatives"),
+            ("selection", "flagged"),
+            ("error", "error"),
+            ("bias", "bias"),
+        ):
             rows = [_group_bar(g, g[key]) for g in column["groups"] if isinstance(g.get(key), Mapping)]
             if rows:
-                blocks += [Note(f"Share {label}, by group" if key not in ("error", "bias") else f"{label}, by group", "quiet"), Bars(rows, f"{label} by group", dots=True, most=20)]
-    return Section("fairness", "Between groups of people", blocks=[*blocks, *left_out(made)], count=words.plural(len(made.get("columns", [])), "column")) if blocks else None
+                blocks += [
+                    Note(f"Share {label}, by group" if key not in ("error", "bias") else f"{label}, by group", "quiet"),
+                    Bars(rows, f"{label} by group", dots=True, most=20),
+                ]
+    return (
+        Section("fairness", "Between groups of people", blocks=[*blocks, *left_out(made)], count=words.plural(len(made.get("columns", [])), "column"))
+        if blocks
+        else None
+    )
 
 
 def _group_bar(group: Mapping[str, Any], m: Mapping[str, Any]) -> Bar:
     text = words.number(m["value"]) if m["value"] is not None else m.get("method") or "cannot tell"
-    return Bar(words.short(group["group"], 60), m["value"], text, m["low"], m["high"], f"{group['n']:,} rows" + ("" if m["low"] is not None else "; no honest range"))
+    return Bar(
+        words.short(group["group"], 60),
+        m["value"],
+        text,
+        m["low"],
+        m["high"],
+        f"{group['n']:,} rows" + ("" if m["low"] is not None else "; no honest range"),
+    )
 
 
 DEEPER: dict[str, tuple[str, str, tuple[tuple[str, str], ...]]] = {
-    "slices": ("Groups of rows it does worse on", "confirmed", (("rule", "group"), ("n", "rows"), ("loss", "loss there"), ("rest", "elsewhere"), ("difference", "difference"), ("p", "p"))),
+    "slices": (
+        "Groups of rows it does worse on",
+        "confirmed",
+        (("rule", "group"), ("n", "rows"), ("loss", "loss there"), ("rest", "elsewhere"), ("difference", "difference"), ("p", "p")),
+    ),
     "conformal": ("Ranges and sets that keep their promise", "levels", (("level", "promised"), ("coverage", "held"), ("size", "mean size"))),
-    "robustness": ("Rough handling", "tests", (("test", "test"), ("column", "column"), ("value", "score"), ("change", "change"), ("flips", "decisions flipped"))),
+    "robustness": (
+        "Rough handling",
+        "tests",
+        (("test", "test"), ("column", "column"), ("value", "score"), ("change", "change"), ("flips", "decisions flipped")),
+    ),
 }
 """Section -> title, its list, and (key, heading) of the columns shown."""
-SAID = {"multiplicity": "Equally good models", "label_noise": "Wrong labels", "membership": "Does it remember single people?", "comparison": "Against the baseline", "selection": "Choosing among many", "learning_curve": "More rows"}
+SAID = {
+    "multiplicity": "Equally good models",
+    "label_noise": "Wrong labels",
+    "membership": "Does it remember single people?",
+    "comparison": "Against the baseline",
+    "selection": "Choosing among many",
+    "learning_curve": "More rows",
+}
 
 
 def _deeper(evidence: Evidence) -> Section | None:
@@ -201,7 +273,11 @@ def _deeper(evidence: Evidence) -> Section | None:
         made = part(evidence, name)
         rows = [tuple(_cell(row.get(k)) for k, _ in columns) for row in made.get(key, [])]
         said: list[Block] = [Note(made["sentence"])] if made.get("sentence") else []
-        table: list[Block] = [Table([h for _, h in columns], rows, tuple(i for i, (k, _) in enumerate(columns) if k not in ("rule", "test", "column")))] if rows else []
+        table: list[Block] = (
+            [Table([h for _, h in columns], rows, tuple(i for i, (k, _) in enumerate(columns) if k not in ("rule", "test", "column")))]
+            if rows
+            else []
+        )
         blocks += [Heading(title), *said, *table, *left_out(made)] if said or table or left_out(made) else []
     for name, title in SAID.items():
         made = part(evidence, name)
@@ -223,8 +299,16 @@ def _card(evidence: Evidence) -> Section | None:
     card = evidence.card
     order = {"target": 0, "time": 1, "group": 1, "id": 1, "weight": 1, "feature": 2, "excluded": 3}
     columns = sorted(card.columns, key=lambda c: order[c.role])
-    rows = [(words.short(c.name, 80), c.role, c.kind, words.percent(c.missing / c.rows) if c.rows else "–", words.count(c.distinct), _spread(c), c.why) for c in columns[:150]]
-    facts = [("source", words.short(card.source, 200)), ("rows", words.count(card.rows)), ("columns", words.count(len(card.columns))), ("digest", card.digest)]
+    rows = [
+        (words.short(c.name, 80), c.role, c.kind, words.percent(c.missing / c.rows) if c.rows else "–", words.count(c.distinct), _spread(c), c.why)
+        for c in columns[:150]
+    ]
+    facts = [
+        ("source", words.short(card.source, 200)),
+        ("rows", words.count(card.rows)),
+        ("columns", words.count(len(card.columns))),
+        ("digest", card.digest),
+    ]
     facts += [(k, v) for k, v in card.dialect.items()]
     if card.sampled:
         facts.append(("looked at", words.plural(card.sampled, "row")))
@@ -241,27 +325,62 @@ def _spread(column: ColumnCard) -> str | Markup:
         return Markup("{} <span class='quiet'>{}</span>").format(box(column.quantiles, column.low, column.high), ends)
     if column.levels and column.kind != "text":
         total = column.rows - column.missing or 1
-        return words.listed([f"{words.short(level, 24)} {words.percent(n / total)}" for level, n in column.levels[: 4 if column.distinct > 5 else 5]], 4) + (
-            f" and {column.distinct - 4:,} more" if column.distinct > 5 and len(column.levels) > 4 else ""
-        )
+        return words.listed(
+            [f"{words.short(level, 24)} {words.percent(n / total)}" for level, n in column.levels[: 4 if column.distinct > 5 else 5]], 4
+        ) + (f" and {column.distinct - 4:,} more" if column.distinct > 5 and len(column.levels) > 4 else "")
     return ""
 
 
 def _journal(evidence: Evidence) -> Section | None:
-    rows: list[Sequence[str]] = [(e.kind, e.hypothesis, e.change, words.short(json.dumps(e.evidence, default=str), 160) if e.evidence else "", e.verdict, words.seconds(e.cost_s)) for e in evidence.journal]
+    rows: list[Sequence[str]] = [
+        (
+            e.kind,
+            e.hypothesis,
+            e.change,
+            words.short(json.dumps(e.evidence, default=str), 160) if e.evidence else "",
+            e.verdict,
+            words.seconds(e.cost_s),
+        )
+        for e in evidence.journal
+    ]
     if rows:
         table = Table(("step", "hypothesis", "change", "evidence", "verdict", "took"), rows, (5,), most=150, what="entries")
     else:
-        rows = [(t.recipe.name, t.recipe.why, words.number(t.score), words.number(t.spread), words.listed([str(f) for f in t.folds], 8), t.status, t.note, words.seconds(t.fit_s)) for t in evidence.trials]
-        table = Table(("recipe", "why it was tried", "score", "standard error", "folds", "status", "note", "took"), rows, (2, 3, 7), most=150, what="trials")
-    return Section("journal", "The journal: every trial and its verdict", blocks=[table] if rows else [], count=words.plural(len(rows), "entry", "entries"))
+        rows = [
+            (
+                t.recipe.name,
+                t.recipe.why,
+                words.number(t.score),
+                words.number(t.spread),
+                words.listed([str(f) for f in t.folds], 8),
+                t.status,
+                t.note,
+                words.seconds(t.fit_s),
+            )
+            for t in evidence.trials
+        ]
+        table = Table(
+            ("recipe", "why it was tried", "score", "standard error", "folds", "status", "note", "took"), rows, (2, 3, 7), most=150, what="trials"
+        )
+    return Section(
+        "journal", "The journal: every trial and its verdict", blocks=[table] if rows else [], count=words.plural(len(rows), "entry", "entries")
+    )
 
 
 def _lineage(evidence: Evidence) -> Section | None:
     made, problem = evidence.lineage, evidence.problem
     facts = [
-        ("model", evidence.model), ("data", words.short(made.data, 200)), ("data digest", made.data_digest), ("code version", made.code_version), ("Python", made.python),
-        ("machine", made.machine), ("seed", str(made.seed)), ("budget", words.seconds(made.budget_s) if made.budget_s else ""), ("started", made.started), ("by", made.by), ("continues", made.parent),
+        ("model", evidence.model),
+        ("data", words.short(made.data, 200)),
+        ("data digest", made.data_digest),
+        ("code version", made.code_version),
+        ("Python", made.python),
+        ("machine", made.machine),
+        ("seed", str(made.seed)),
+        ("budget", words.seconds(made.budget_s) if made.budget_s else ""),
+        ("started", made.started),
+        ("by", made.by),
+        ("continues", made.parent),
         ("packages", ", ".join(f"{k} {v}" for k, v in sorted(made.packages.items()))),
     ]
     why = [Item(f"{k}: {v}") for k, v in problem.why.items()]
@@ -270,5 +389,17 @@ def _lineage(evidence: Evidence) -> Section | None:
 
 
 PARTS: tuple[Callable[[Evidence], Section | None], ...] = (
-    _excluded, _questions, _findings, _leaderboard, _metrics, _plots, _reasons, _decision, _fairness, _deeper, _card, _journal, _lineage,
+    _excluded,
+    _questions,
+    _findings,
+    _leaderboard,
+    _metrics,
+    _plots,
+    _reasons,
+    _decision,
+    _fairness,
+    _deeper,
+    _card,
+    _journal,
+    _lineage,
 )

@@ -6,6 +6,7 @@ import functools
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from emlyn.records.codec import from_json, to_json
 from emlyn.records.run import Evidence
 from emlyn.report import details, page, words
 
@@ -14,7 +15,11 @@ from emlyn.report import details, page, words
 def templates() -> Environment:
     """The templates of this room, with every value escaped."""
     return Environment(
-        loader=PackageLoader("emlyn.report"), autoescape=select_autoescape(default=True, default_for_string=True), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("emlyn.report"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
 
 
@@ -23,12 +28,17 @@ def render(evidence: Evidence) -> str:
 
     Nothing is fetched from anywhere and no script runs; the same evidence gives the same bytes.
     """
+    evidence = from_json(to_json(evidence), Evidence)  # as it comes back from the store: the page must not depend on which of the two it was given
     name = evidence.model or words.short(evidence.lineage.data.rsplit("/", 1)[-1], 60)
-    return templates().get_template("report.html").render(
-        title=f"{words.short(evidence.problem.target, 60)} · {name}",
-        name=name,
-        hero=page.hero(evidence),
-        sections=page.sections(evidence),
-        details=details.sections(evidence),
-        evidence=evidence,
+    return (
+        templates()
+        .get_template("report.html")
+        .render(
+            title=f"{words.short(evidence.problem.target, 60)} · {name}",
+            name=name,
+            hero=page.hero(evidence),
+            sections=page.sections(evidence),
+            details=details.sections(evidence),
+            evidence=evidence,
+        )
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from emlyn.records.evaluation import Driver, Measure
+from emlyn.records.repair import Repair
 from emlyn.records.run import Evidence
 from emlyn.report import plots, words
 from emlyn.report.blocks import Bar, Bars, Block, Figures, Heat, Item, Items, Note, People, Section
@@ -55,12 +56,19 @@ def hero(evidence: Evidence) -> Hero:
         ("predicts", words.short(problem.target, 60)),
         ("learned from", words.plural(evidence.lineage.rows or evidence.card.rows, "row")),
         ("columns used", words.count(len(problem.features))),
-        ("measured on", f"{words.plural(evaluation.rows, 'row')}, {evaluation.method}"),
+        ("measured on", words.measured_on(evaluation)),
     ]
     return Hero(
-        title, tone, shape, verdict.why if verdict else "Nobody has judged this model yet.", others,
-        words.metric(problem.metric).label, words.headline(measure), words.score_in_words(problem, problem.metric, measure),
-        _ruler(problem.metric, measure, base), facts,
+        title,
+        tone,
+        shape,
+        verdict.why if verdict else "Nobody has judged this model yet.",
+        others,
+        words.metric(problem.metric).label,
+        words.headline(measure),
+        words.score_in_words(problem, problem.metric, measure),
+        _ruler(problem.metric, measure, base),
+        facts,
     )
 
 
@@ -88,8 +96,15 @@ def _ruler(name: str, m: Measure, base: Measure) -> Ruler | None:
 def sections(evidence: Evidence) -> list[Section]:
     """The answers after the verdict, in their fixed order."""
     return [
-        _frequencies(evidence), _sureness(evidence), _today(evidence), _repairs(evidence), _weaker(evidence),
-        _drivers(evidence), _silence(evidence), _not_for(evidence), _next(evidence),
+        _frequencies(evidence),
+        _sureness(evidence),
+        _today(evidence),
+        _repairs(evidence),
+        _weaker(evidence),
+        _drivers(evidence),
+        _silence(evidence),
+        _not_for(evidence),
+        _next(evidence),
     ]
 
 
@@ -113,14 +128,25 @@ def _frequencies(evidence: Evidence) -> Section:
 def _frequency_blocks(evidence: Evidence) -> list[Block]:
     problem, shown = evidence.problem, evidence.evaluation.plots
     if problem.task == "regression":
-        return [Figures([plots.predicted_vs_actual(shown["predicted_vs_actual"], problem)])] if shown.get("predicted_vs_actual", {}).get("points") else []
+        return (
+            [Figures([plots.predicted_vs_actual(shown["predicted_vs_actual"], problem)])]
+            if shown.get("predicted_vs_actual", {}).get("points")
+            else []
+        )
     confusion, natural = shown.get("confusion"), part(evidence, "natural")
     if natural:
         right, flagged, have = (round(natural[k]) for k in ("right", "flagged", "have"))
         counts = [right, max(have - right, 0), max(flagged - right, 0)]
         counts.append(max(round(natural["of"]) - sum(counts), 0))
         name = f"“{words.short(natural['label'], 30)}”"
-        key = list(zip(("hit", "miss", "alarm", "rest"), counts, (f"are {name} and flagged", f"are {name} and missed", f"flagged, but not {name}", f"not {name}, left alone"), strict=True))
+        key = list(
+            zip(
+                ("hit", "miss", "alarm", "rest"),
+                counts,
+                (f"are {name} and flagged", f"are {name} and missed", f"flagged, but not {name}", f"not {name}, left alone"),
+                strict=True,
+            )
+        )
         return [People(icons(counts, words.natural_frequencies(problem, evidence.evaluation)), key)]
     if confusion and confusion.get("per_1000"):
         return [Heat([words.short(label, 24) for label in confusion["labels"]], confusion["per_1000"])]
@@ -132,12 +158,19 @@ def _sureness(evidence: Evidence) -> Section:
     m = evaluation.metrics.get(name, Measure(None))
     label = words.metric(name).label
     if m.low is None or m.high is None:
-        lead = f"{label}: {words.measure(m)}. No honest range can be given, so read the number as a rough guide." if m.value is not None else f"{label} could not be measured: {m.method}."
+        lead = (
+            f"{label}: {words.measure(m)}. No honest range can be given, so read the number as a rough guide."
+            if m.value is not None
+            else f"{label} could not be measured: {m.method}."
+        )
     else:
-        lead = f"{label} is {words.between(m.low, m.high)}: the range that new data of this kind should fall into, not the single best number."
-    how = f"Measured on {words.plural(evaluation.rows, 'row')} never used for choosing anything ({evaluation.method})."
+        lead = f"{label} is {words.between(m.low, m.high)}: what was seen agrees with any value in that range (95 %), so do not bet on its middle."
+    how = f"Measured on {words.measured_on(evaluation)}."
     if evaluation.openings:
-        how += f" These rows have been opened {words.plural(evaluation.openings, 'time')}." + (" Each further look makes the number a little too kind." if evaluation.openings > 1 else "")
+        how += f" These rows have been opened {words.plural(evaluation.openings, 'time')}." + (
+            " Each further look makes the number a little too kind." if evaluation.openings > 1 else ""
+        )
+    lead = words.sentence(lead)
     blocks: list[Block] = [Note(how + (f" Method of the interval: {m.method}." if m.method and m.low is not None else ""), "quiet")]
     if part(evidence, "selection").get("sentence"):
         blocks.append(Note(part(evidence, "selection")["sentence"], "quiet"))
@@ -150,32 +183,40 @@ def _sureness(evidence: Evidence) -> Section:
 def _today(evidence: Evidence) -> Section:
     problem, evaluation = evidence.problem, evidence.evaluation
     name, rows = problem.metric, []
-    for label, m, tone in (("this model", evaluation.metrics.get(name), "s1"), ("no model", evaluation.baseline.get(name), "rest")):
+    pair = [evaluation.metrics.get(name), evaluation.baseline.get(name)]
+    texts = words.numbers([m.value if m else None for m in pair])
+    for label, m, text, tone in zip(("this model", "no model"), pair, texts, ("s1", "rest"), strict=True):
         if m is not None and m.value is not None:
-            rows.append(Bar(label, m.value, words.number(m.value), m.low, m.high, tone=tone))
+            rows.append(Bar(label, m.value, text, m.low, m.high, tone=tone))
     lead = part(evidence, "comparison").get("sentence") or words.against_baseline(problem, evaluation)
     better = "longer is better" if words.metric(name).higher_is_better else "shorter is better"
     blocks: list[Block] = [Bars(rows, f"{words.metric(name).label} of the model and of having no model")] if rows else []
-    return Section("today", "Compared with having no model", lead, [*blocks, Note(f"{words.metric(name).label}; {better}. The thin line is the range.", "quiet")] if blocks else [])
+    return Section(
+        "today",
+        "Compared with having no model",
+        lead,
+        [*blocks, Note(words.sentence(f"{words.metric(name).label}: {better}") + " The thin line is the range.", "quiet")] if blocks else [],
+    )
 
 
 def _repairs(evidence: Evidence) -> Section:
-    name, up = evidence.problem.metric, words.metric(evidence.problem.metric).higher_is_better
-
-    def size(r: Any) -> float:
+    def size(r: Repair) -> float:
         return abs(r.after - r.before) if r.before is not None and r.after is not None else -1.0
 
     items = []
     for repair in sorted(evidence.repairs, key=lambda r: (-size(r), r.finding)):
-        change = words.repair_change(repair, name)
-        helped = size(repair) > 0 and ((repair.after or 0) > (repair.before or 0)) == up
-        items.append(Item(repair.says or repair.code, change, badge="better" if helped else "", tone="go", code=repair.code))
+        change, word = words.repair_change(repair, evidence.problem.metric)
+        items.append(
+            Item(words.sentence(repair.says or repair.code), change, badge=word, tone="go" if word == "better" else "none", code=repair.code)
+        )
     if not items:
         items = [Item(f.message, f.fix, code=f.code) for f in evidence.findings if f.applied and f.fix]
     if not items:
         return Section("repairs", "What was repaired", "Nothing needed repair: the table went in as it came.")
     measured = any(r.before is not None and r.after is not None for r in evidence.repairs)
-    lead = f"{words.plural(len(items), 'repair')} made before learning; each can be undone." + ("" if measured else " What each did to the score was not measured in this run.")
+    lead = f"{words.plural(len(items), 'repair')} made before learning; each can be undone." + (
+        "" if measured else " What each did to the score was not measured in this run."
+    )
     return Section("repairs", "What was repaired, and what it did", lead, [Items(items, most=3)])
 
 
@@ -183,12 +224,15 @@ def _weaker(evidence: Evidence) -> Section:
     slices, fairness = part(evidence, "slices"), part(evidence, "fairness")
     items = [Item(s["sentence"], badge="weaker", tone="care") for s in list(slices.get("confirmed", []))[:3]]
     for column in list(fairness.get("columns", []))[:6]:
-        for gap in list(column.get("gaps", []))[:2]:
-            items.append(Item(gap["sentence"], badge=gap["verdict"], tone=TONES.get(gap["verdict"], "none")))
+        items += [Item(gap["sentence"], badge=gap["verdict"], tone=TONES.get(gap["verdict"], "none")) for gap in list(column.get("gaps", []))[:2]]
     title = "Who it works less well for"
     if not slices and not fairness:
-        return Section("weaker", title, "Cannot tell: this run did not look for groups it serves worse. A deeper evaluation does (emlyn evaluate --deep).")
-    lead = " ".join(s["sentence"] for s in (slices, fairness) if s.get("sentence")) or ("Some groups are served worse." if items else "No group was shown to be served worse.")
+        return Section(
+            "weaker", title, "Cannot tell: this run did not look for groups it serves worse. A deeper evaluation does (emlyn evaluate --deep)."
+        )
+    lead = " ".join(s["sentence"] for s in (slices, fairness) if s.get("sentence")) or (
+        "Some groups are served worse." if items else "No group was shown to be served worse."
+    )
     blocks: list[Block] = [Items(items)] if items else []
     if not fairness:
         blocks.append(Note("Fairness between groups of people was not examined: no column was named as sensitive (--sensitive COLUMN).", "quiet"))
@@ -203,16 +247,21 @@ def _drivers(evidence: Evidence) -> Section:
     solid = [d for d in top if d.above_noise is not False]
     lead = f"Above all {words.listed([f'“{words.short(d.column, 40)}”' for d in solid], 5)}." if solid else "No column stands out from noise."
     bars = driver_bars(top, explanation.noise_line)
-    after = "What moves a prediction is not thereby a cause of the outcome." + (f" {words.plural(len(explanation.drivers) - 5, 'more column')} in the details." if len(explanation.drivers) > 5 else "")
+    after = f"Method: {explanation.method}. What moves a prediction is not thereby a cause of the outcome." + (
+        f" {len(explanation.drivers) - 5:,} more in the details." if len(explanation.drivers) > 5 else ""
+    )
     return Section("drivers", "What drives the predictions", lead, [bars, Note(after, "quiet")])
 
 
 def driver_bars(drivers: Sequence[Driver], noise: float | None) -> Bars:
+    texts = words.numbers([d.importance for d in drivers])
     rows = [
-        Bar(words.short(d.column, 80), d.importance, words.number(d.importance), d.low, d.high, words.driver_note(d), "rest" if d.above_noise is False else "s1")
-        for d in drivers
+        Bar(words.short(d.column, 80), d.importance, text, d.low, d.high, words.driver_note(d), "rest" if d.above_noise is False else "s1")
+        for d, text in zip(drivers, texts, strict=True)
     ]
-    return Bars(rows, "columns by how much the model leans on them", mark=noise, mark_label="as much as a column of pure noise" if noise is not None else "")
+    return Bars(
+        rows, "columns by how much the model leans on them", mark=noise, mark_label="as much as a column of pure noise" if noise is not None else ""
+    )
 
 
 def _silence(evidence: Evidence) -> Section:
@@ -220,7 +269,9 @@ def _silence(evidence: Evidence) -> Section:
     said = [s["sentence"] for s in found if s.get("sentence")]
     title = "When it should say “I don’t know”"
     if not said:
-        return Section("silence", title, "Not measured in this run: treat answers close to the threshold, and rows unlike the training table, as unknown.")
+        return Section(
+            "silence", title, "Not measured in this run: treat answers close to the threshold, and rows unlike the training table, as unknown."
+        )
     chart: list[Block] = [Figures([plots.abstention(found[0], evidence.problem)])] if len(found[0].get("points") or []) > 1 else []
     rest: list[Block] = [Note(s) for s in said[1:]]
     return Section("silence", title, said[0], [*rest, *chart, *(b for s in found for b in left_out(s))])
@@ -255,15 +306,22 @@ def _next(evidence: Evidence) -> Section:
     for gap in (g for c in part(evidence, "fairness").get("columns", []) for g in c.get("gaps", [])):
         if gap["verdict"] == "cannot tell" and len(items) < 4:
             items.append(Item(f"More rows for the groups that cannot be judged: {gap['sentence']}"))
-    items += [Item(f"Of the groups served worse, above all: {s['rule']} ({words.plural(s['n'], 'row')} now).") for s in list(part(evidence, "slices").get("confirmed", []))[:1]]
+    items += [
+        Item(f"Of the groups served worse, above all: {s['rule']} ({words.plural(s['n'], 'row')} now).")
+        for s in list(part(evidence, "slices").get("confirmed", []))[:1]
+    ]
     holes = [c for c in evidence.card.columns if c.role == "feature" and c.rows and c.missing / c.rows >= 0.2]
     holes.sort(key=lambda c: -c.missing / c.rows)
     if holes:
         named = words.listed([f"“{words.short(c.name, 40)}” ({words.percent(c.missing / c.rows)} empty)" for c in holes], 3)
         items.append(Item(f"The cells that are empty today: {named}."))
     if evidence.questions:
-        items.append(Item(f"Answers to {words.plural(len(evidence.questions), 'open question')} below: nobody had to ask the data for them."))
+        items.append(Item(f"Answers to {words.plural(len(evidence.questions), 'open question')} (in the details): only a person can give them."))
     if not items:
-        return Section("next", "What to collect next", "Nothing stands out: labels of the cases that the model will decide on are always the most useful thing to keep.")
+        return Section(
+            "next",
+            "What to collect next",
+            "Nothing stands out: labels of the cases that the model will decide on are always the most useful thing to keep.",
+        )
     chart: list[Block] = [Figures([plots.learning_curve(curve, evidence.problem)])] if len(curve.get("points") or []) > 1 else []
     return Section("next", "What to collect next", "", [Items(items), *chart])

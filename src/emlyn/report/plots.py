@@ -34,7 +34,10 @@ def calibration(plot: Mapping[str, Any], problem: Problem) -> Figure:
     bins = plot["bins"]
     if problem.task == "regression":
         span = around([b[k] for b in bins for k in ("predicted", "observed", "low", "high")])
-        axes, says = Axes(span, span, "predicted", "mean of the true values"), "Each dot is a tenth of the rows: where it lies on the dashed line, predictions are right on average."
+        axes, says = (
+            Axes(span, span, "predicted", "mean of the true values"),
+            "Each dot is a tenth of the rows: where it lies on the dashed line, predictions are right on average.",
+        )
     else:
         axes = _square(f"probability the model stated for {words.short(plot['of'], 24)}", "how often it happened")
         says = "Where the dots lie on the dashed line, a stated 30 % happens in 30 of 100 cases. Bars are 95 % intervals (Wilson)."
@@ -43,21 +46,32 @@ def calibration(plot: Mapping[str, Any], problem: Problem) -> Figure:
     points = [(b["predicted"], b["observed"]) for b in bins]
     axes.line(points, "s1 thin")
     axes.dots(points, "s1", 4)
-    rows = tuple((words.number(b["predicted"]), words.number(b["observed"]), words.number(b["low"]), words.number(b["high"]), words.count(b["n"])) for b in bins)
+    rows = tuple(
+        (words.number(b["predicted"]), words.number(b["observed"]), words.number(b["low"]), words.number(b["high"]), words.count(b["n"]))
+        for b in bins
+    )
     return Figure("Does it mean what it says?", says, axes.svg(says), ("predicted", "observed", "low", "high", "rows"), rows)
 
 
+MAIN_SERIES = {"right", "predicted"}
+
+
 def scores(plot: Mapping[str, Any], problem: Problem) -> Figure:
-    edges, series = plot["edges"], plot["series"]
-    top = max((h for heights in series.values() for h in heights), default=1)
-    number = problem.task == "regression"
-    axes = Axes((edges[0], edges[-1]), (0, top), words.short(plot["of"], 30) if number else f"probability stated for {words.short(plot['of'], 24)}", "rows", compact if number else percent)
-    for style, heights in zip(("s2", "s1", "s3"), series.values(), strict=False):
+    edges, number = plot["edges"], problem.task == "regression"
+    main = MAIN_SERIES | {plot["of"]}
+    series = sorted(plot["series"].items(), key=lambda pair: (pair[0] in main, pair[0]))
+    styles = ["s1" if label in main else ("s2", "s3")[k % 2] for k, (label, _) in enumerate(series)]
+    labels = [words.short(label, 30) for label, _ in series]
+    top = max((h for _, heights in series for h in heights), default=1)
+    x_label = words.short(plot["of"], 30) if number else f"probability stated for {words.short(plot['of'], 24)}"
+    axes = Axes((edges[0], edges[-1]), (0, top), x_label, "rows", compact if number else percent)
+    for style, (_, heights) in zip(styles, series, strict=True):
         axes.steps(edges, heights, style)
-    says = "How often the model predicts each value, beside how often it is true." if number else "The further the two hills are apart, the better the model tells the kinds of cases from each other."
-    rows = tuple((f"{words.number(edges[k])} – {words.number(edges[k + 1])}", *(words.count(h[k]) for h in series.values())) for k in range(len(edges) - 1))
-    legend = tuple((style, words.short(label, 30)) for style, label in zip(("s2", "s1", "s3"), series, strict=False))
-    return Figure("What it answers", says, axes.svg(says), ("range", *(words.short(s, 30) for s in series)), rows, legend)
+    says = "The further the two hills are apart, the better the model tells the kinds of cases from each other."
+    if number:
+        says = "How often the model predicts each value, beside how often it is true."
+    rows = tuple((f"{words.number(edges[k])} – {words.number(edges[k + 1])}", *(words.count(h[k]) for _, h in series)) for k in range(len(edges) - 1))
+    return Figure("What it answers", says, axes.svg(says), ("range", *labels), rows, tuple(zip(styles, labels, strict=True)))
 
 
 def roc(plot: Mapping[str, Any], problem: Problem) -> Figure:
@@ -119,7 +133,9 @@ def residuals(plot: Mapping[str, Any], problem: Problem) -> Figure:
     axes.line([(axes.x[0], 0), (axes.x[1], 0)], "ref")
     axes.line([(b["predicted"], b["middle"]) for b in bands], "s1")
     says = "Errors by size of the prediction; nine of ten lie in the band. A band that widens or bends shows where not to lean on the model."
-    rows = tuple((words.number(b["predicted"]), words.number(b["low"]), words.number(b["middle"]), words.number(b["high"]), words.count(b["n"])) for b in bands)
+    rows = tuple(
+        (words.number(b["predicted"]), words.number(b["low"]), words.number(b["middle"]), words.number(b["high"]), words.count(b["n"])) for b in bands
+    )
     return Figure("Where the errors are", says, axes.svg(says), ("predicted", "5 %", "middle", "95 %", "rows"), rows or _table(points))
 
 
@@ -134,23 +150,35 @@ def predicted_vs_actual(plot: Mapping[str, Any], problem: Problem) -> Figure:
 
 def learning_curve(section: Mapping[str, Any], problem: Problem) -> Figure:
     points = section["points"]
-    axes = Axes((0, max(p["rows"] for p in points)), around([p[k] for p in points for k in ("value", "low", "high")]), "rows learned from", words.metric(section.get("metric", problem.metric)).label)
+    axes = Axes(
+        (0, max(p["rows"] for p in points)),
+        around([p[k] for p in points for k in ("value", "low", "high")]),
+        "rows learned from",
+        words.metric(section.get("metric", problem.metric)).label,
+    )
     known = [p for p in points if p.get("low") is not None and p.get("high") is not None]
     if known:
         axes.band([p["rows"] for p in known], [p["low"] for p in known], [p["high"] for p in known], "s1")
     axes.line([(p["rows"], p["value"]) for p in points], "s1")
     axes.dots([(p["rows"], p["value"]) for p in points], "s1")
-    says = section.get("sentence") or "The score as the model learns from more rows."
+    says = "The score as the model learns from more rows; the band is its range."
     rows = tuple((words.count(p["rows"]), words.number(p["value"]), words.number(p.get("low")), words.number(p.get("high"))) for p in points)
     return Figure("Would more data help?", says, axes.svg(says), ("rows", "score", "low", "high"), rows)
 
 
 def abstention(section: Mapping[str, Any], problem: Problem) -> Figure:
     points = [(float(p["answered"]), float(p["value"])) for p in section["points"]]
-    axes = Axes(UNIT, around([v for _, v in points]), "share of cases it answers", words.metric(section.get("metric", problem.metric)).label, percent, x_ticks=PARTS)
+    axes = Axes(
+        UNIT,
+        around([v for _, v in points]),
+        "share of cases it answers",
+        words.metric(section.get("metric", problem.metric)).label,
+        percent,
+        x_ticks=PARTS,
+    )
     axes.line(points, "s1")
     axes.dots(points, "s1")
-    says = section.get("sentence") or "The score when the model may pass on the cases it is least sure of."
+    says = "The score when the model may pass on the cases it is least sure of."
     return Figure("What staying silent buys", says, axes.svg(says), ("answered", "score"), _table(points))
 
 

@@ -72,7 +72,7 @@ VERDICTS: dict[str, tuple[str, str, str]] = {
 }
 """Verdict word -> title, tone and a shape, so that colour is never the only sign."""
 
-SEVERITIES = {"fail": "serious", "warn": "worth a look", "info": "for information"}
+SEVERITIES = {"fail": "serious", "warn": "worth a look", "info": "to know"}
 
 
 def metric(name: str) -> MetricWords:
@@ -90,7 +90,14 @@ def number(value: float | None, digits: int = 3) -> str:
         return f"{value:.{digits - 1}e}"
     places = digits - 1 - math.floor(math.log10(abs(value)))
     text = f"{round(value, places):,.{max(places, 0)}f}"
-    return text.rstrip("0").rstrip(".") if "." in text and float(value).is_integer() else text
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def numbers(values: Sequence[float | None]) -> list[str]:
+    """Numbers that stand below each other, with the decimals that the largest needs."""
+    top = max((abs(v) for v in values if v is not None and math.isfinite(v)), default=0.0)
+    decimals = max(2 - math.floor(math.log10(top)), 0) if 1e-4 <= top < 1e15 else -1
+    return [number(v) if v is None or not math.isfinite(v) or decimals < 0 else f"{v:,.{decimals}f}" for v in values]
 
 
 def count(value: float | None) -> str:
@@ -181,6 +188,13 @@ def headline(m: Measure) -> str:
     return f"{m.low:,.{decimals}f} – {m.high:,.{decimals}f}"
 
 
+def measured_on(evaluation: Evaluation) -> str:
+    """`650 sealed rows`, `586 rows of another file`, or the rows and how they were used."""
+    n = evaluation.rows
+    short_forms = {"sealed rows": plural(n, "sealed row"), "external file": f"{plural(n, 'row')} of another file"}
+    return short_forms.get(evaluation.method, f"{plural(n, 'row')}, {evaluation.method}" if evaluation.method else plural(n, "row"))
+
+
 def score_in_words(problem: Problem, name: str, m: Measure) -> str:
     """What the score means for someone who has never met the metric; empty when no everyday picture exists."""
     if m.value is None:
@@ -191,18 +205,23 @@ def score_in_words(problem: Problem, name: str, m: Measure) -> str:
         first, last = f"{100 * a:.0f}", f"{100 * b:.0f}"
         return f"about {first} of 100" if first == last else f"{first} to {last} of 100"
 
-    if name == "roc_auc" and problem.task == "binary":
-        return f"Shown one case of “{short(problem.positive, 30)}” and one of the other kind, the model ranks them in the right order in {of_100(low, high)} pairs (a coin: 50)."
     if name == "roc_auc":
-        return f"Shown a case of one class and a case of another, the model ranks them in the right order in {of_100(low, high)} pairs (a coin: 50)."
+        pair = (
+            f"one case of “{short(problem.positive, 30)}” and one of the other kind"
+            if problem.task == "binary"
+            else "a case of one class and a case of another"
+        )
+        return f"Shown {pair}, the model ranks them in the right order in {of_100(low, high)} pairs (a coin: 50)."
     if name in ("accuracy", "balanced_accuracy"):
-        return f"The model names the right class in {of_100(low, high)} cases" + (", each class counting the same." if name == "balanced_accuracy" else ".")
+        return f"The model names the right class in {of_100(low, high)} cases" + (
+            ", each class counting the same." if name == "balanced_accuracy" else "."
+        )
     if metric(name).of_target:
         span = between(low, high) if low != high else f"about {number(m.value)}"
         return f"A typical prediction is off by {span}, in the unit of “{short(problem.target, 40)}”."
     if name == "r2":
         return f"The model explains {of_100(max(low, 0.0), max(high, 0.0))} parts of the variation in “{short(problem.target, 40)}”."
-    return f"{metric(name).label} is {metric(name).means}." if metric(name).means else ""
+    return sentence(f"{metric(name).label} is {metric(name).means}") if metric(name).means else ""
 
 
 def natural_frequencies(problem: Problem, evaluation: Evaluation) -> str:
@@ -221,7 +240,9 @@ def _typical_error(problem: Problem, evaluation: Evaluation) -> str:
         return ""
     model, base = evaluation.metrics[name], evaluation.baseline.get(name)
     span = between(model.low, model.high) or f"about {number(model.value)}"
-    text = f"On average a prediction misses the true “{short(problem.target, 40)}” by {span}." if name == "mae" else score_in_words(problem, name, model)
+    text = (
+        f"On average a prediction misses the true “{short(problem.target, 40)}” by {span}." if name == "mae" else score_in_words(problem, name, model)
+    )
     return text + (f" Without a model (the average for everyone) it would be {number(base.value)}." if base and base.value is not None else "")
 
 
@@ -232,7 +253,8 @@ def against_baseline(problem: Problem, evaluation: Evaluation) -> str:
     if model is None or base is None or model.value is None or base.value is None:
         return "There is no baseline to compare with."
     gain = evaluation.comparison
-    pair = f"{label} {number(model.value)} with the model, {number(base.value)} without"
+    model_text, base_text = numbers([model.value, base.value])
+    pair = f"{label} {model_text} with the model, {base_text} without"
     if gain is None or gain.low is None or gain.high is None:
         return f"{pair}. Whether the difference is more than chance cannot be told" + (f" ({gain.method})." if gain and gain.method else ".")
     better = gain.low > 0 if metric(problem.metric).higher_is_better else gain.high < 0
@@ -259,20 +281,20 @@ def driver_sentence(driver: Driver) -> str:
     return f"“{short(driver.column, 60)}”" + (f": {note}." if note else ".")
 
 
-def repair_change(repair: Repair, name: str) -> str:
-    """What a repair did to the score, on the same folds; empty where it was not measured."""
+def repair_change(repair: Repair, name: str) -> tuple[str, str]:
+    """What a repair did to the score on the same folds, and a word for it; both empty where it was not measured."""
     if repair.before is None or repair.after is None:
-        return ""
-    same = abs(repair.after - repair.before) < 5e-4 * max(abs(repair.before), 1e-12)
+        return "", ""
+    before, after = numbers([repair.before, repair.after])
     better = (repair.after > repair.before) == metric(name).higher_is_better
-    honest = repair.code.startswith(("leakage.", "structure."))
-    change = "no change" if same else "better" if better else "less flattering, and honest" if honest else "a little worse"
-    return f"{metric(name).label} {number(repair.before)} → {number(repair.after)}: {change}."
+    word = "no change" if before == after else "better" if better else "honest" if repair.code.startswith(("leakage.", "structure.")) else "lower"
+    return f"{metric(name).label} {before} → {after}.", word
 
 
 def sentence(text: str) -> str:
-    """Text that ends like a sentence."""
-    return text if text.endswith((".", "!", "?", ")")) or not text else f"{text}."
+    """Text that starts and ends like a sentence."""
+    whole = text[:1].upper() + text[1:]
+    return whole if whole.endswith((".", "!", "?")) or not whole else f"{whole}."
 
 
 def finding_line(finding: Finding) -> str:
@@ -290,6 +312,6 @@ def effect(finding: Finding) -> str:
 
 
 def counted(findings: Sequence[Finding]) -> str:
-    """`2 serious, 3 worth a look, 5 for information`."""
+    """`2 serious, 3 worth a look, 5 to know`."""
     tally = {s: sum(f.severity == s for f in findings) for s in SEVERITIES}
     return ", ".join(f"{n} {SEVERITIES[s]}" for s, n in tally.items() if n) or "nothing found"

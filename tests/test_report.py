@@ -1,0 +1,308 @@
+"""The report: right, safe, readable and the same every time."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+from html.parser import HTMLParser
+from importlib.resources import files
+from typing import Any
+
+import evidences
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emlyn.records.codec import from_json, to_json
+from emlyn.records.evaluation import Driver, Evaluation, Explanation, Measure, Verdict
+from emlyn.records.repair import Repair
+from emlyn.records.run import Evidence
+from emlyn.report import charts, plots, words
+from emlyn.report.html import render
+
+VOID = {"meta", "br", "hr", "img", "link", "input"}
+
+
+class Page(HTMLParser):
+    """Reads a page and notes what the tests ask about; raises on tags that do not close."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.feed(html)
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, f"</{tag}> closes something else"
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+    def every(self, tag: str) -> list[dict[str, str | None]]:
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module", params=evidences.EVERY)
+def page(request: pytest.FixtureRequest) -> Page:
+    return Page(render(evidences.EVERY[request.param]()))
+
+
+def test_nothing_is_fetched_and_nothing_runs(page: Page) -> None:
+    names = {tag for tag, _ in page.tags}
+    assert not names & {"script", "link", "iframe", "object", "embed", "img", "base", "form"}
+    for tag, attrs in page.tags:
+        assert not [k for k in attrs if k.startswith("on") or k in ("src", "srcset", "action")], tag
+        assert (attrs.get("href") or "#").startswith("#")
+
+
+def test_style_sheet_loads_nothing() -> None:
+    css = files("emlyn.report").joinpath("templates/style.css").read_text("utf-8")
+    assert not re.search(r"url\(|@import|http", css)
+
+
+def test_reader_without_eyes_finds_the_way(page: Page) -> None:
+    ids = [attrs["id"] for _, attrs in page.tags if attrs.get("id")]
+    assert len(ids) == len(set(ids))
+    assert all(attrs["aria-labelledby"] in ids for _, attrs in page.tags if attrs.get("aria-labelledby"))
+    assert len(page.every("h1")) == len(page.every("main")) == 1
+    assert page.every("html")[0]["lang"] == "en"
+    assert all(attrs.get("aria-label") for attrs in page.every("svg") if attrs.get("role") == "img")
+    assert all(attrs.get("role") == "img" or attrs.get("aria-hidden") for attrs in page.every("svg"))
+    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert all(b <= 4 for b in levels)
+
+
+def test_every_figure_has_its_numbers(page: Page) -> None:
+    names = [tag for tag, _ in page.tags]
+    figures = [i for i, tag in enumerate(names) if tag == "figure"]
+    for start, end in itertools.pairwise([*figures, len(names)]):
+        assert "td" in names[start:end]
+        assert "figcaption" in names[start:end]
+
+
+def test_answers_stand_in_their_fixed_order(page: Page) -> None:
+    found = [attrs["id"] for attrs in page.every("section") if attrs.get("id")]
+    assert found == ["frequencies", "range", "today", "repairs", "weaker", "drivers", "silence", "not-for", "next"]
+
+
+def test_data_cannot_write_html() -> None:
+    html = render(evidences.hostile())
+    assert "<script" not in html
+    assert html.count("&lt;script&gt;") > 50
+
+
+def test_five_thousand_columns_stay_a_page() -> None:
+    html = render(evidences.hostile())
+    assert "4,854 more columns" in html
+    assert "and 4,904 more" in html, "excluded columns are cut"
+    assert len(html.encode()) < 400_000
+
+
+@pytest.mark.parametrize("name", evidences.EVERY)
+def test_same_evidence_same_bytes_and_through_json(name: str) -> None:
+    evidence = evidences.EVERY[name]()
+    assert render(evidence) == render(evidence) == render(from_json(to_json(evidence), Evidence))
+
+
+def test_a_report_is_small() -> None:
+    assert len(render(evidences.binary()).encode()) < 200_000
+
+
+def test_says_the_evaluations_own_sentence_and_draws_its_thousand() -> None:
+    evidence = evidences.binary()
+    html = render(evidence)
+    assert evidence.evaluation.sections["natural"]["sentence"] in html
+    drawn = {style: path.count("h0") for style, path in re.findall(r'<path class="icon (\w+)" d="([^"]*)"', html)}
+    natural = evidence.evaluation.sections["natural"]
+    assert drawn["hit"] == natural["right"]
+    assert drawn["miss"] == natural["missed"]
+    assert drawn["hit"] + drawn["alarm"] == natural["flagged"]
+    assert sum(v for k, v in drawn.items() if k != "hole") == 1000
+
+
+def test_two_scores_of_a_quarantined_column() -> None:
+    assert "with it 0.994, without it 0.862" in render(evidences.binary())
+
+
+def test_no_interval_is_said_and_not_invented() -> None:
+    html = render(evidences.failing())
+    assert "about 0.58" in html
+    assert "too few events for an interval" in html
+    assert "cannot be told" in html
+
+
+def with_evaluation(**changes: Any) -> Evidence:
+    base = evidences.binary()
+    return dataclasses.replace(base, evaluation=dataclasses.replace(base.evaluation, **changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"metrics": {}, "baseline": {}, "plots": {}, "sections": {}, "verdict": None, "comparison": None},
+        {"metrics": {"roc_auc": Measure(None, method="only one class in the test rows")}},
+        {"verdict": Verdict("a word of a later version", "because")},
+        {"plots": {"roc": {"of": "yes", "points": [], "chosen": None}, "calibration": {"of": "yes", "bins": []}, "of_a_later_version": [1]}},
+        {"plots": {"calibration": {"of": "yes", "bins": [{"predicted": 0.5, "observed": 0.5, "low": None, "high": None, "n": 1}]}}},
+        {
+            "sections": {
+                "fairness": {"columns": [{"column": "sex", "groups": [], "gaps": []}]},
+                "slices": {"confirmed": [], "tested": 0},
+                "learning_curve": {"points": []},
+            }
+        },
+        {"sections": {"learning_curve": {"points": [{"rows": 10, "value": 0.5, "low": None, "high": None}] * 2}, "abstention": None}},
+    ],
+)
+def test_an_evaluation_with_holes_is_still_a_page(changes: dict[str, Any]) -> None:
+    Page(render(with_evaluation(**changes)))
+
+
+def test_negative_and_flat_numbers_are_drawn() -> None:
+    base = evidences.binary()
+    drivers = (Driver("a", -0.2, -0.3, -0.1, curve=((0.0, 1.0), (0.0, 1.0))), Driver("b", 0.0), Driver("c", 0.0, curve=(("x", 0.0), ("y", -1e-9))))
+    html = render(dataclasses.replace(base, explanation=Explanation("permutation", drivers)))
+    assert "nan" not in "".join(re.findall(r'(?:style|d)="([^"]*)"', html)).lower()
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    r, g, b = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_contrast_is_aa(theme: int) -> None:
+    """WCAG 2.2, 1.4.3 and 1.4.11: 4.5 to 1 for text, 3 to 1 for marks that carry meaning."""
+    css = files("emlyn.report").joinpath("templates/style.css").read_text("utf-8")
+    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", re.findall(r":root \{(.*?)\}", css, re.S)[theme]))
+
+    def contrast(a: str, b: str) -> float:
+        dark, light = sorted((luminance(colours[a]), luminance(colours[b])))
+        return (light + 0.05) / (dark + 0.05)
+
+    texts = [(text, ground) for text in ("ink", "soft") for ground in ("paper", "card", "wash", "go-wash", "care-wash", "stop-wash", "none-wash")]
+    texts += [(tone, f"{tone}-wash") for tone in ("go", "care", "stop", "none")]
+    assert {pair: round(contrast(*pair), 2) for pair in texts if contrast(*pair) < 4.5} == {}
+    marks = [(mark, ground) for mark in ("s1", "s2", "s3") for ground in ("paper", "card")]
+    assert {pair: round(contrast(*pair), 2) for pair in marks if contrast(*pair) < 3} == {}
+
+
+@given(st.floats(-1e12, 1e12), st.floats(0, 1e12))
+def test_ticks_are_few_round_and_inside(low: float, width: float) -> None:
+    found = charts.ticks(low, low + width)
+    assert len(found) <= 8
+    slack = 1e-6 * max(abs(low), width, 1)
+    assert all(low - slack <= t <= low + width + slack for t in found)
+
+
+@given(st.floats(allow_nan=True, allow_infinity=True), st.floats(allow_nan=True, allow_infinity=True))
+def test_any_point_lands_inside_the_drawing(x: float, y: float) -> None:
+    axes = charts.Axes((0, 1), (0, 1))
+    if x == x and y == y:
+        a, b = axes.at(x, y)
+        assert axes.LEFT <= a <= charts.WIDTH - axes.RIGHT
+        assert axes.TOP <= b <= axes.height - axes.BOTTOM
+
+
+@given(st.floats(allow_nan=True, allow_infinity=True))
+def test_every_number_has_a_text(value: float) -> None:
+    text = words.number(value)
+    assert text
+    if abs(value) < 1e308 and text != "–":
+        assert float(text.replace(",", "")) == pytest.approx(value, rel=6e-3, abs=1e-300)
+
+
+@given(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6))
+def test_the_ends_of_an_interval_stay_apart(low: float, width: float) -> None:
+    text = words.between(low, low + width)
+    a, b = (float(t.replace(",", "")) for t in text.removeprefix("between ").split(" and "))
+    assert a < b or width < 1e-6 * max(abs(low), 1)
+
+
+@given(st.text())
+def test_short_keeps_to_its_length(text: str) -> None:
+    assert 0 < len(words.short(text, 60)) <= 60
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        (words.between(0.8123, 0.8712), "between 0.81 and 0.87"),
+        (words.between(19_950.3, 24_750.1), "between 19,950 and 24,750"),
+        (words.between(None, 0.5), ""),
+        (words.number(0.5), "0.5"),
+        (words.number(22_350.4), "22,400"),
+        (words.number(None), "–"),
+        (words.number(3e-7), "3.00e-07"),
+        (" ".join(words.numbers([0.142, 0.004, None])), "0.142 0.004 –"),
+        (words.percent(0.0004), "under 0.1 %"),
+        (words.listed(["a", "b", "c"]), "a, b and c"),
+        (words.listed([str(k) for k in range(90)], 6), "0, 1, 2, 3, 4, 5 and 84 more"),
+        (words.measure(Measure(0.58, None, None, 40, "too few events")), "about 0.58 (too few events)"),
+        (words.measure(Measure(None, method="one class only")), "one class only"),
+        (words.metric_range("roc_auc", Measure(0.84, 0.81, 0.87)), "ROC AUC between 0.81 and 0.87"),
+        (words.verdict_sentence(Verdict("do not use yet", "too few events")), "Do not use yet: too few events"),
+        (words.verdict_sentence(None), "This model has not been judged yet."),
+        (words.seconds(0.0421), "42 ms"),
+        (words.sentence("log loss is lower"), "Log loss is lower."),
+        (words.metric("made_by_a_plugin").label, "made by a plugin"),
+    ],
+)
+def test_words(said: str, text: str) -> None:
+    assert said == text
+
+
+def compared(model: Measure, base: Measure, difference: Measure | None, metric: str = "roc_auc") -> str:
+    problem = dataclasses.replace(evidences.binary().problem, metric=metric)
+    return words.against_baseline(problem, Evaluation({metric: model}, {metric: base}, 100, "sealed rows", comparison=difference))
+
+
+@pytest.mark.parametrize(
+    ("metric", "difference", "start"),
+    [
+        ("roc_auc", Measure(0.1, 0.05, 0.15), "Better than no model"),
+        ("roc_auc", Measure(-0.1, -0.15, -0.05), "Worse than no model"),
+        ("roc_auc", Measure(0.1, -0.05, 0.25), "Not shown to be better"),
+        ("log_loss", Measure(-0.1, -0.15, -0.05), "Better than no model"),
+        ("log_loss", Measure(0.1, 0.05, 0.15), "Worse than no model"),
+    ],
+)
+def test_better_worse_or_cannot_tell(metric: str, difference: Measure, start: str) -> None:
+    assert compared(Measure(0.6), Measure(0.5), difference, metric).startswith(start)
+
+
+def test_without_an_interval_no_claim_is_made() -> None:
+    assert "cannot be told" in compared(Measure(0.9), Measure(0.5), Measure(0.4, None, None, 9, "too few events"))
+    assert "cannot be told" in compared(Measure(0.9), Measure(0.5), None)
+
+
+@pytest.mark.parametrize(
+    ("repair", "word"),
+    [
+        (Repair("f", "form.sentinel", before=0.80, after=0.83), "better"),
+        (Repair("f", "form.sentinel", before=0.83, after=0.80), "lower"),
+        (Repair("f", "leakage.target_copy", before=0.99, after=0.83), "honest"),
+        (Repair("f", "form.spelling", before=0.83, after=0.83), "no change"),
+        (Repair("f", "form.spelling"), ""),
+    ],
+)
+def test_what_a_repair_did(repair: Repair, word: str) -> None:
+    assert words.repair_change(repair, "roc_auc")[1] == word
+
+
+def test_every_promised_plot_is_drawn() -> None:
+    drawn = {name for make in evidences.EVERY.values() for name in make().evaluation.plots if name in plots.DRAW}
+    assert drawn == set(plots.DRAW)

@@ -1,0 +1,421 @@
+"""Form: rows that repeat, columns that say nothing or the same twice, identifiers, spellings, numbers and dates written as something else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import combinations
+
+import numpy as np
+
+from emlyn.checks._say import Looked, found, listed, looked_at, number, parse_with, percent, repair
+from emlyn.core.check import Check, Material, Outcome, example_rows, outcome
+from emlyn.core.parse import NO_VALUE
+from emlyn.core.splits import count_twins, twin_codes
+from emlyn.plugins import hook
+from emlyn.records.finding import Effect, Finding
+from emlyn.records.repair import Repair
+
+SPACES = re.compile(r"[\s_]+")
+NUMBER_CORE = re.compile(r"^[^\d+\-.(]{0,4}\(?([+-]?\d[\d.,' ]*)\)?\s*[^\d]{0,6}$")
+ID_NAME = re.compile(r"(^|[_\W])(id|ids|uuid|guid|key|index|idx|row|rownum|rowid|serial|record)($|[_\W])|[a-z](Id|ID)$|^unnamed", re.IGNORECASE)
+HEX = re.compile(r"^[0-9a-f]{8,}$|^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$", re.IGNORECASE)
+
+
+def duplicate_rows(m: Material) -> Outcome:
+    assert m.whole is not None
+    n, names = m.whole.rows, list(m.whole)
+    codes = twin_codes(m.whole, names)
+    _, first, sizes = np.unique(codes, return_index=True, return_counts=True)
+    extra = n - len(first)
+    if extra == 0 or n < 2:
+        return outcome()
+    repeats = np.ones(n, dtype=bool)
+    repeats[first] = False
+    copied = extra > 0.005 * n and count_twins(m.whole, names)[1]
+    says = "they look like copies of one row" if copied else "with so few different values that happens by chance"
+    return outcome([
+        found(
+            "form.duplicate_rows", "warn" if copied else "info", (), f"{extra:,} of {n:,} rows repeat an earlier row exactly; {says}.",
+            detail=f"{len(first):,} distinct rows; the commonest stands {int(sizes.max()):,} times. Hash over all {len(names)} columns.",
+            why="A copy in the part that judges makes the model look better than it is.", effect=Effect("share of rows", extra / n), n=n,
+            rows=example_rows(repeats), fix="copies are kept on one side of every split" if copied else "nothing: such rows are kept as they are",
+        )
+    ])  # fmt: skip
+
+
+def constant(m: Material) -> Outcome:
+    findings, repairs = [], []
+    for one in looked_at(m):
+        known = one.known
+        if len(known) and (known == known[0]).all() and len(known) == len(one.column) and _same_in_all_rows(m, one):
+            what = f"{one.name} has the same value in every row ({_cell(one, 0)})."
+            f = found("form.constant", "info", (one.name,), what, detail="One distinct value, no missing cell.", n=len(known), fix="left out of the features")
+        elif len(known) == 0:
+            f = found("form.empty_column", "info", (one.name,), f"{one.name} holds no value.", n=len(one.column), fix="left out of the features")
+        else:
+            continue
+        findings.append(f)
+        repairs.append(repair(f, one.name, "left out: it tells nothing", role="excluded"))
+    return outcome(findings, repairs)
+
+
+def _same_in_all_rows(m: Material, one: Looked) -> bool:
+    """The sample may hold one value where the whole column holds more."""
+    if m.whole is None or m.whole.rows == m.raw.rows:
+        return True
+    values = m.whole[one.name].values
+    return bool((values == values[0]).all())
+
+
+def _cell(one: Looked, position: int) -> str:
+    return str(one.column.take(np.array([position])).strings()[0])[:40]
+
+
+def near_constant(m: Material) -> Outcome:
+    names, least = [], 1.0
+    for one in looked_at(m):
+        known = one.known
+        if len(known) < 50:
+            continue
+        top = np.unique(known, return_counts=True)[1].max() / len(known)
+        if 0.99 < top < 1:
+            names.append(one.name)
+            least = min(least, float(top))
+    if not names:
+        return outcome()
+    verb = "has" if len(names) == 1 else "have"
+    return outcome([
+        found(
+            "form.near_constant", "info", names, f"{listed(names)} {verb} one value in more than 99 % of the rows.",
+            detail=f"Smallest top share {least:.3f}; kept, since the rare value may matter.", n=m.raw.rows, effect=Effect("top share", least),
+        )
+    ])  # fmt: skip
+
+
+def duplicate_columns(m: Material) -> Outcome:
+    """Equal or affine numbers (|r| > 0.9999 with the same gaps), and labels that map one to one."""
+    findings, repairs = [], []
+    for left, right, kind in (*_affine(m), *_bijections(m)):
+        if any(right in f.columns for f in findings):
+            continue
+        word = {"equal": "is a copy of", "affine": "is a rescaled copy of", "bijection": "says the same in other words as"}[kind]
+        f = found(
+            "form.duplicate_columns", "info", (left, right), f"{right} {word} {left}.",
+            detail={"equal": "Every cell is equal.", "affine": "|Pearson r| > 0.9999, same missing cells.", "bijection": "Each level of one meets exactly one level of the other."}[kind],
+            why="The second column adds nothing and blurs which column drives the model.", n=m.raw.rows,
+            fix=f"{right} left out" if kind != "bijection" else f"{right} may be left out (--repairs all)",
+        )  # fmt: skip
+        findings.append(f)
+        repairs.append(repair(f, right, f"left out: {left} says the same", role="excluded", safe=kind != "bijection"))
+    return outcome(findings, repairs)
+
+
+def _affine(m: Material) -> Iterator[tuple[str, str, str]]:
+    numbers = [one for one in looked_at(m, "number") if len(one.known) > 10 and np.ptp(one.known) > 0]
+    if len(numbers) < 2:
+        return
+    raw = np.column_stack([one.column.values for one in numbers])[:5_000]
+    gaps = np.isnan(raw)
+    cells = np.where(gaps | ~np.isfinite(raw), np.nanmedian(np.where(np.isfinite(raw), raw, np.nan), axis=0), raw)
+    cells = np.clip(cells, -1e150, 1e150)
+    spread = cells.std(axis=0)
+    z = (cells - cells.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    r = z.T @ z / len(z)
+    for i, j in zip(*np.nonzero(np.triu(np.abs(r) > 0.9999, 1)), strict=True):
+        a, b = numbers[i], numbers[j]
+        if spread[i] > 0 and spread[j] > 0 and (gaps[:, i] == gaps[:, j]).all():
+            both = a.column.values, b.column.values
+            yield a.name, b.name, "equal" if np.array_equal(*both, equal_nan=True) else "affine"
+
+
+def _bijections(m: Material) -> Iterator[tuple[str, str, str]]:
+    """Columns whose levels, numbered by first appearance, are the same sequence."""
+    seen: dict[bytes, str] = {}
+    for one in looked_at(m, "category", "number", "boolean"):
+        values = np.where(one.column.missing, -1e308, one.column.values.astype(np.float64))
+        _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
+        if not 2 < len(first) <= len(values) / 5:
+            continue
+        order = np.empty(len(first), dtype=np.int64)
+        order[np.argsort(first)] = np.arange(len(first))
+        key = order[inverse].tobytes()
+        if key in seen:
+            yield seen[key], one.name, "bijection"
+        else:
+            seen[key] = one.name
+
+
+def identifier(m: Material) -> Outcome:
+    """More than 95 % different values, and counting up or down, hexadecimal, or named like a key; and columns the profile already called ids."""
+    findings, repairs = [], []
+    for one in looked_at(m, "number", "category", "text"):
+        known = one.known
+        unique = len(np.unique(known)) / max(1, len(known))
+        if len(known) < 20 or unique <= 0.95 or not _reads_like_key(one, known):
+            continue
+        f = found(
+            "form.identifier", "info", (one.name,), f"{one.name} numbers the rows: nearly every row has its own value.",
+            detail=f"{percent(unique)} of the values are different.", why="A model can only learn such a column by heart.", n=len(known),
+            effect=Effect("share of different values", unique), fix="left out of the features",
+        )  # fmt: skip
+        findings.append(f)
+        repairs.append(repair(f, one.name, "left out: it names the row", role="id"))
+    for card in m.card.columns:
+        if card.role == "id":
+            findings.append(
+                found("form.identifier", "info", (card.name,), f"{card.name} identifies the row and is not learned from.", detail=card.why, n=card.rows, applied=True)
+            )
+    return outcome(findings, repairs)
+
+
+def _reads_like_key(one: Looked, known: np.ndarray) -> bool:
+    if one.column.levels is None:
+        whole = np.isfinite(known).all() and np.array_equal(known, np.round(known))
+        steps = np.diff(known)
+        return bool(whole and ((steps > 0).mean() > 0.98 or (steps < 0).mean() > 0.98 or ID_NAME.search(one.name)))
+    levels = [str(v) for v in one.column.levels[:500]]
+    return bool(np.mean([bool(HEX.match(v)) for v in levels]) > 0.95 or (ID_NAME.search(one.name) and np.mean([" " not in v for v in levels]) > 0.95))
+
+
+def spelling(m: Material) -> Outcome:
+    """Levels that differ only in case, surrounding or repeated spaces and underscores; signs such as + - < > are kept apart."""
+    findings, repairs = [], []
+    for one in looked_at(m, "category"):
+        assert one.column.levels is not None
+        if len(one.column.levels) > 5_000:
+            continue
+        counts = one.column.counts()
+        groups: dict[str, list[int]] = {}
+        for i, level in enumerate(one.column.levels):
+            if counts[i]:
+                groups.setdefault(SPACES.sub(" ", str(level)).strip().casefold(), []).append(i)
+        merge = {}
+        for variants in groups.values():
+            best = max(variants, key=lambda i: counts[i])
+            merge |= {str(one.column.levels[i]): str(one.column.levels[best]) for i in variants if i != best}
+        if not merge or len(merge) > 0.5 * len(groups) + 20:
+            continue
+        odd = np.isin(one.column.values, [i for i, level in enumerate(one.column.levels) if str(level) in merge])
+        pairs = [f"{a!r} = {b!r}" for a, b in list(merge.items())[:3]]
+        f = found(
+            "form.spelling", "warn" if odd.mean() > 0.005 else "info", (one.name,), f"{one.name} spells the same thing in several ways: {'; '.join(pairs)}.",
+            detail=f"{len(merge)} variant(s) in {int(odd.sum()):,} rows differ only in case, spaces or underscores.",
+            why="Each spelling would be learned as a thing of its own.", n=int(odd.sum()), rows=example_rows(odd),
+            effect=Effect("share of rows", float(odd.mean())), fix="variants read as the commonest spelling", evidence={"merge": dict(list(merge.items())[:50])},
+        )  # fmt: skip
+        findings.append(f)
+        repairs.append(repair(f, one.name, f"reads {len(merge)} spelling(s) as their commonest form", parse=parse_with(one.card, merge={**one.card.parse.merge, **merge})))
+    return outcome(findings, repairs)
+
+
+def rare_levels(m: Material) -> Outcome:
+    names, most = [], 0
+    for one in looked_at(m, "category"):
+        counts = one.column.counts()
+        rare = int(((counts > 0) & (counts < 5)).sum())
+        if rare and (counts > 0).sum() <= 200 and len(one.known) >= 100:
+            names.append(one.name)
+            most = max(most, rare)
+    if not names:
+        return outcome()
+    return outcome([
+        found(
+            "form.rare_levels", "info", names, f"{listed(names)}: some values occur in fewer than five rows.", detail=f"Up to {most} such levels in one column.",
+            why="What is said about them rests on almost nothing.", n=m.raw.rows, fix="the learners pool or smooth them inside each fold",
+        )
+    ])  # fmt: skip
+
+
+def numbers_in_text(m: Material) -> Outcome:
+    """Columns written as text that were read as numbers, and what could not be read; text columns that are mostly numbers."""
+    findings, repairs = [], []
+    for card in m.card.columns:
+        if card.name not in m.raw or m.raw[card.name].levels is None or card.role == "target":
+            continue
+        rules = card.parse
+        marks = [*rules.affixes, *rules.scale] + ([f"decimal {rules.decimal!r}"] if rules.decimal != "." else []) + ([f"thousands {rules.thousands!r}"] if rules.thousands else [])
+        if card.kind == "number" and marks:
+            findings.append(found(
+                "form.number_text", "info", (card.name,), f"{card.name} writes numbers as text; they were read as numbers.",
+                detail=f"Removed or converted: {listed(marks)}. {card.unreadable:,} cell(s) could not be read.", n=card.rows, fix="read as numbers", applied=True,
+            ))  # fmt: skip
+        elif card.kind in ("category", "text") and card.name in m.problem.features:  # type: ignore[union-attr]
+            one = _mostly_numbers(m, card.name)
+            if one is not None:
+                findings.append(one[0])
+                repairs.append(one[1])
+        if card.unreadable:
+            findings.append(found(
+                "form.unreadable", "warn" if card.unreadable > 0.01 * card.rows else "info", (card.name,),
+                f"{card.unreadable:,} cell(s) of {card.name} cannot be read as {card.kind}.", detail=f"Examples: {listed([repr(e) for e in card.examples])}." if card.examples else "",
+                n=card.rows, effect=Effect("share of rows", card.unreadable / max(1, card.rows)), fix="they count as missing", applied=True,
+            ))  # fmt: skip
+    return outcome(findings, repairs)
+
+
+def _mostly_numbers(m: Material, name: str) -> tuple[Finding, Repair] | None:
+    column, card = m.raw[name], m.card.column(name)
+    assert column.levels is not None
+    counts, own = column.counts(), {t.casefold() for t in card.parse.missing} | NO_VALUE
+    words = [str(level).strip() for level in column.levels]
+    numeric = np.array([bool(NUMBER_CORE.match(w)) and _is_float(w) for w in words], dtype=bool)
+    blank = np.array([w.casefold() in own for w in words], dtype=bool)
+    whole, known = int(counts[numeric].sum()), int(counts[~blank].sum())
+    if known < 20 or whole < 0.9 * known or int((numeric & (counts > 0)).sum()) < 15 or whole == known:
+        return None
+    rest = [w for w, ok, gap in zip(words, numeric, blank, strict=True) if not ok and not gap][:5]
+    f = found(
+        "form.mixed_types", "warn", (name,), f"{name} is mostly numbers, with words in between: {listed([repr(w) for w in rest])}.",
+        detail=f"{whole:,} of {known:,} cells are numbers.", n=known, effect=Effect("share of numbers", whole / known),
+        fix="read as numbers, the words as missing (--repairs all)",
+    )  # fmt: skip
+    return f, repair(f, name, "reads the column as numbers", kind="number", safe=False)
+
+
+def _is_float(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def dates_as_numbers(m: Material) -> Outcome:
+    """Eight-digit whole numbers that are all calendar days (19800131)."""
+    findings, repairs = [], []
+    for one in looked_at(m, "number"):
+        known = one.known
+        if len(known) < 20 or not np.array_equal(known, np.round(known)) or known.min() < 19_000_101 or known.max() > 21_001_231 or len(np.unique(known)) < 5:
+            continue
+        month, day = known // 100 % 100, known % 100
+        if not ((month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)).all():
+            continue
+        f = found(
+            "form.date_number", "info", (one.name,), f"{one.name} writes dates as eight-digit numbers; they are read as dates.",
+            detail="Every value is yyyymmdd.", n=len(known), fix="read as dates",
+        )  # fmt: skip
+        findings.append(f)
+        repairs.append(repair(f, one.name, "reads yyyymmdd as dates", kind="date", parse=parse_with(one.card, dates=("yyyymmdd",))))
+    return outcome(findings, repairs)
+
+
+def formula_columns(m: Material) -> Outcome:
+    """A column that is the sum or difference of two or three others in (almost) every row."""
+    numbers = [one for one in looked_at(m, "number") if len(one.known) > 0.9 * len(one.column) and len(np.unique(one.known)) > 10][:30]
+    if len(numbers) < 3:
+        return outcome()
+    cells = np.column_stack([one.column.values for one in numbers])[:2_000]
+    cells = cells[np.isfinite(cells).all(axis=1)]
+    findings = []
+    for k, one in enumerate(numbers):
+        parts = _sum_of_two(cells, k)
+        if parts is not None and len(cells) > 50:
+            i, j, sign = parts
+            names = (one.name, numbers[i].name, numbers[j].name)
+            if not any(set(names) == set(f.columns) for f in findings):
+                findings.append(found(
+                    "form.formula", "info", names, f"{one.name} is {numbers[i].name} {sign} {numbers[j].name}.", detail="Holds in more than 99 % of the rows.",
+                    why="The three columns hold the knowledge of two.", n=len(cells), fix="kept; drivers are read together",
+                ))  # fmt: skip
+    return outcome(findings)
+
+
+def _sum_of_two(cells: np.ndarray, k: int) -> tuple[int, int, str] | None:
+    near = 1e-6 * (np.abs(cells[:, k]).mean() + 1e-12)
+    few = cells[:25]
+    for i, j in combinations([c for c in range(cells.shape[1]) if c != k], 2):
+        if (np.abs(few[:, i] + few[:, j] - few[:, k]) <= near).mean() > 0.9 and (np.abs(cells[:, i] + cells[:, j] - cells[:, k]) <= near).mean() > 0.99:
+            return i, j, "+"
+    return None
+
+
+def order_rules(m: Material) -> Outcome:
+    """Pairs of columns with a <= b in more than 99.5 % of the rows, and the rows that break it."""
+    pool = [one for one in looked_at(m, "number", "date") if len(np.unique(one.known)) > 20][:40]
+    findings = []
+    for a, b in combinations(pool, 2):
+        if a.column.kind != b.column.kind:
+            continue
+        both = ~a.column.missing & ~b.column.missing
+        x, y = a.column.values[both], b.column.values[both]
+        if len(x) < 200:
+            continue
+        if (x > y).mean() > 0.5:
+            a, b, x, y = b, a, y, x
+        broken = x > y
+        low, high = np.quantile(x, [0.25, 0.75]), np.quantile(y, [0.25, 0.75])
+        if not 0 < broken.sum() <= 0.005 * len(x) or low[1] < 0.2 * high[0] or abs(_rank_correlation(x, y)) < 0.7:
+            continue
+        rows = np.flatnonzero(both)[broken]
+        findings.append(found(
+            "form.order", "info", (a.name, b.name), f"{a.name} is never above {b.name}, except in {int(broken.sum())} row(s).",
+            detail=f"a <= b holds in {percent(1 - broken.mean())} of {len(x):,} rows.", why="Such rows are often typing errors.", n=len(x),
+            rows=tuple(int(r) for r in rows[:5]), effect=Effect("share of rows", float(broken.mean())), fix="look at these rows; nothing was changed",
+        ))  # fmt: skip
+    return outcome(sorted(findings, key=lambda f: f.effect.value if f.effect and f.effect.value is not None else 0.0)[:5])
+
+
+def _rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
+    step = max(1, len(x) // 2_000)
+    a, b = np.argsort(np.argsort(x[::step])), np.argsort(np.argsort(y[::step]))
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def unit_mix(m: Material) -> Outcome:
+    """Columns whose cells carry different units, and numbers in two clouds a power of ten (or a known unit factor) apart."""
+    findings = [
+        found("form.units", "info", (card.name,), f"{card.name} mixes units ({listed(list(card.parse.scale))}); all were brought to one.",
+              detail=f"Factors {card.parse.scale}.", n=card.rows, fix="converted while reading", applied=True)
+        for card in m.card.columns
+        if len(set(card.parse.scale.values())) > 1
+    ]  # fmt: skip
+    for one in looked_at(m, "number"):
+        known = one.known[(one.known > 0) & np.isfinite(one.known)]
+        if len(known) < 100 or len(np.unique(known)) < 30:
+            continue
+        split = _two_clouds(np.log10(known))
+        if split is not None:
+            share, factor = split
+            findings.append(found(
+                "form.unit_error", "warn", (one.name,), f"{percent(share)} of {one.name} is about {number(factor)} times the rest, as if written in another unit.",
+                detail=f"Two clouds on the log scale without values in between; ratio of medians {factor:.4g}.", n=len(known), effect=Effect("ratio of medians", factor),
+                rows=example_rows(one.column.values > 10 ** (np.log10(known).mean())), fix="check the unit; nothing was changed",
+            ))  # fmt: skip
+    return outcome(findings)
+
+
+def _two_clouds(logs: np.ndarray) -> tuple[float, float] | None:
+    """Share and factor of the smaller cloud where the widest gap parts two clouds of the same shape by a unit's factor."""
+    values = np.sort(logs)
+    gaps = np.diff(values)
+    at = int(np.argmax(gaps))
+    low, high = values[: at + 1], values[at + 1 :]
+    small, large = sorted((low, high), key=len)
+    if len(small) < max(5, 0.002 * len(values)) or len(small) > 0.3 * len(values) or gaps[at] < 0.3 * np.ptp(large):
+        return None
+    if gaps[at] < 5 * np.sort(gaps)[-2] or np.ptp(small) < 0.25 * np.ptp(large) * min(1.0, len(small) / 20):
+        return None
+    shift = float(abs(np.median(high) - np.median(low)))
+    nearest = min((10, 100, 1000, 1e4, 1e6, 2.2046, 2.54, 12, 25.4, 28.35, 60, 453.6, 3600, 1.609), key=lambda f: abs(np.log10(f) - shift))
+    if abs(np.log10(nearest) - shift) > 0.1 or shift < 0.6:
+        return None
+    return len(small) / len(values), 10**shift
+
+
+@hook
+def emlyn_checks() -> list[Check]:
+    return [
+        Check("form.duplicate_rows", "rows that repeat exactly", ("whole",), duplicate_rows, source="row hashes; copies told from coincidences by pairs that differ in one column"),
+        Check("form.constant", "columns with one value or none", ("table", "problem"), constant),
+        Check("form.near_constant", "columns with one value in nearly all rows", ("table", "problem"), near_constant),
+        Check("form.duplicate_columns", "columns that say the same", ("table", "problem"), duplicate_columns, source="Pearson |r| > 0.9999; bijection of codes"),
+        Check("form.identifier", "columns that name the row", ("table", "problem"), identifier),
+        Check("form.spelling", "one thing spelled in several ways", ("table", "problem"), spelling),
+        Check("form.rare_levels", "values with almost no rows", ("table", "problem"), rare_levels),
+        Check("form.number_text", "numbers written as text", ("raw", "problem"), numbers_in_text),
+        Check("form.date_number", "dates written as numbers", ("table", "problem"), dates_as_numbers),
+        Check("form.units", "mixed units", ("table", "problem"), unit_mix),
+        Check("form.formula", "columns computed from others", ("table", "problem"), formula_columns, slow=True),
+        Check("form.order", "rows that break an order all others keep", ("table", "problem"), order_rules, slow=True),
+    ]

@@ -1,0 +1,177 @@
+"""The target: gaps, tiny classes, imbalance, contradictions and the ceiling they set, doubtful labels, limits and rounding."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from emlyn.checks._say import found, listed, number, percent
+from emlyn.core.check import Check, Material, Outcome, example_rows, outcome
+from emlyn.core.splits import twin_codes
+from emlyn.plugins import hook
+from emlyn.records.finding import Effect
+
+
+def classes(m: Material) -> Outcome:
+    """Classes with fewer than ten rows, and the share of the rarest."""
+    assert m.data is not None and m.problem is not None
+    if not m.problem.classes:
+        return outcome()
+    counts = np.bincount(m.data.answers.astype(np.int64), minlength=len(m.problem.classes))  # type: ignore[union-attr]
+    n, findings = int(counts.sum()), []
+    if m.whole is not None and m.whole.rows > n:
+        counts = np.round(counts * (m.whole.rows / n)).astype(np.int64)
+    tiny = [f"{label} ({counts[k]})" for k, label in enumerate(m.problem.classes) if counts[k] < 10]
+    if tiny:
+        findings.append(found(
+            "target.tiny_class", "warn", (m.problem.target,), f"Some answers are very rare: {listed(tiny, 6)}.", detail="Fewer than ten rows each; no fold can judge them well.",
+            why="How well these are told cannot be measured, and hardly be learned.", n=n, effect=Effect("rows of the rarest", float(counts.min())), fix="kept; no class is dropped",
+        ))  # fmt: skip
+    rare = float(counts.min() / counts.sum())
+    if len(counts) == 2 and rare < 0.1:
+        findings.append(found(
+            "target.imbalance", "info", (m.problem.target,), f"Only {percent(rare)} of the rows have the answer {m.problem.classes[int(counts.argmin())]!r}.",
+            detail=f"{int(counts.min()):,} rows. Nothing is resampled: that spoils the probabilities and gains no ranking (van den Goorbergh et al. 2022).",
+            why="Accuracy says little here: always answering the common class looks good.", n=n, effect=Effect("share of rows", rare),
+            fix="judged by ranking and calibration; the decision threshold follows cost", applied=True,
+        ))  # fmt: skip
+    return outcome(findings)
+
+
+def contradictions(m: Material) -> Outcome:
+    """Rows with the same features and different answers, and the lowest error any model can reach on them."""
+    assert m.data is not None and m.problem is not None and m.table is not None
+    codes = twin_codes(m.table, m.problem.features)
+    answers, n = np.asarray(m.data.answers), m.table.rows
+    order = np.lexsort((answers, codes))
+    c, a = codes[order], answers[order]
+    starts = np.flatnonzero(np.r_[True, c[1:] != c[:-1]])
+    sizes = np.diff(np.r_[starts, n])
+    mixed = np.maximum.reduceat(a, starts) != np.minimum.reduceat(a, starts)
+    rows = int(sizes[mixed].sum())
+    if rows < max(3, 0.002 * n):
+        return outcome()
+    if m.data.classes:
+        _, group = np.unique(codes, return_inverse=True)
+        table = np.zeros((group.max() + 1, m.data.classes), dtype=np.int64)
+        np.add.at(table, (group, answers.astype(np.int64)), 1)
+        floor = float((table.sum(axis=1) - table.max(axis=1)).sum() / n)
+        says = f"no model that sees only these columns can be right in more than {percent(1 - floor)} of the rows"
+        effect = Effect("lowest possible error", floor)
+    else:
+        inside = float(sum(((a[s : s + k] - a[s : s + k].mean()) ** 2).sum() for s, k in zip(starts[mixed], sizes[mixed], strict=True)))
+        floor = float(np.sqrt(inside / n))
+        says = f"no model that sees only these columns can come closer than {number(floor)} on average (root mean square, on these rows)"
+        effect = Effect("lowest possible RMSE", floor)
+    at = np.repeat(mixed, sizes)
+    mask = np.zeros(n, dtype=bool)
+    mask[order[at]] = True
+    return outcome([
+        found(
+            "target.contradictory", "warn" if rows > 0.05 * n else "info", (m.problem.target,), f"{rows:,} rows have the same features as another row but a different answer; {says}.",
+            detail=f"{int(mixed.sum()):,} groups of identical rows with more than one answer.", why="It sets a ceiling that no search can lift; more columns might.",
+            n=n, rows=example_rows(mask), effect=effect, fix="kept; expect no score above the ceiling",
+        )
+    ])  # fmt: skip
+
+
+def label_errors(m: Material) -> Outcome:
+    """Rows whose given label the probe finds implausible (confident learning, Northcutt et al. 2021): a short list to look at, never changed."""
+    assert m.probe is not None and m.problem is not None
+    if not m.problem.classes:
+        return outcome()
+    told, answers = m.probe.oof, np.asarray(m.probe.data.answers).astype(np.int64)
+    asked = np.isfinite(told[:, 0])
+    counts = np.bincount(answers[asked], minlength=told.shape[1])
+    own = np.array([told[asked & (answers == k), k].mean() if counts[k] >= 50 else np.inf for k in range(told.shape[1])])
+    given = told[np.arange(len(told)), answers]
+    other = np.where(np.arange(told.shape[1]) == answers[:, None], -1.0, told)
+    best = other.argmax(axis=1)
+    odd = asked & (other.max(axis=1) >= own[best]) & (given < 0.05) & (counts[answers] >= 50)
+    if odd.sum() < 3:
+        return outcome()
+    order = np.flatnonzero(odd)[np.argsort(given[odd])][:20]
+    share = float(odd.sum() / asked.sum())
+    return outcome([
+        found(
+            "target.label_errors", "info", (m.problem.target,), f"About {percent(share)} of the answers look doubtful; the most doubtful rows are listed for a look.",
+            detail=f"{int(odd.sum()):,} of {int(asked.sum()):,} rows: another label is more likely than that label's usual confidence, the given one below 5 %.",
+            why="Wrong labels teach wrong lessons and make a good model look bad.", n=int(asked.sum()), rows=tuple(int(r) for r in m.probe.data.units[order]),
+            effect=Effect("share of rows", share), fix="nothing was changed: a person must look",
+        )
+    ])  # fmt: skip
+
+
+def capped(m: Material) -> Outcome:
+    """A pile of rows at the largest or smallest answer: the true values beyond are cut off."""
+    assert m.data is not None and m.problem is not None
+    if m.problem.classes:
+        return outcome()
+    y = np.asarray(m.data.answers, dtype=np.float64)
+    values, counts = np.unique(y, return_counts=True)
+    if len(values) < 30:
+        return outcome()
+    findings = []
+    for end, place, word in ((values[-1], -1, "largest"), (values[0], 0, "smallest")):
+        near = counts[-11:-1] if place == -1 else counts[1:11]
+        pile = int(counts[place])
+        if pile >= max(5, 0.005 * len(y)) and pile >= 5 * max(1.0, float(near.mean())) and end not in (0.0, 100.0, 1.0):
+            findings.append(found(
+                "target.capped", "warn", (m.problem.target,), f"{pile:,} rows have exactly the {word} answer ({number(float(end))}): larger ones seem to be cut off there."
+                if place == -1 else f"{pile:,} rows have exactly the {word} answer ({number(float(end))}): smaller ones seem to be cut off there.",
+                detail=f"{pile / float(near.mean()):.0f} times as many as at the ten values next to it.", why="A cut-off answer biases the model at that end.", n=len(y),
+                rows=example_rows(y == end), effect=Effect("share of rows", pile / len(y)), fix="kept; read predictions near the limit with care",
+            ))  # fmt: skip
+    return outcome(findings)
+
+
+def heaping(m: Material) -> Outcome:
+    """Answers rounded to fives and tens far more often than chance."""
+    assert m.data is not None and m.problem is not None
+    if m.problem.classes:
+        return outcome()
+    y = np.asarray(m.data.answers, dtype=np.float64)
+    whole = y[(y == np.round(y)) & (np.abs(y) >= 10)]
+    if len(whole) < 0.5 * len(y) or len(whole) < 100 or len(np.unique(whole)) < 20:
+        return outcome()
+    share = float((whole % 5 == 0).mean())
+    if share < 0.4 or share > 0.999:
+        return outcome()
+    text = f"{percent(share)} of the answers are multiples of five: many seem to be rounded."
+    return outcome([found("target.heaping", "info", (m.problem.target,), text, detail="20 % would be expected.", n=len(whole), effect=Effect("share of rows", share))])
+
+
+def skew(m: Material) -> Outcome:
+    """A few answers that dwarf the rest and would decide the squared error alone."""
+    assert m.data is not None and m.problem is not None
+    if m.problem.classes:
+        return outcome()
+    y = np.asarray(m.data.answers, dtype=np.float64)
+    middle = np.median(y)
+    spread = np.median(np.abs(y - middle)) * 1.4826
+    if spread <= 0 or len(y) < 50:
+        return outcome()
+    far = np.abs(y - middle) > 30 * spread
+    weight = float(((y - middle)[far] ** 2).sum() / ((y - middle) ** 2).sum())
+    if not far.any() or far.mean() > 0.01 or weight < 0.5:
+        return outcome()
+    return outcome([
+        found(
+            "target.extreme", "warn", (m.problem.target,), f"{int(far.sum())} row(s) have answers so far from the rest that they decide the average error alone.",
+            detail=f"More than 30 robust standard deviations away; {percent(weight)} of the total squared deviation.", n=len(y), rows=example_rows(far),
+            why="The score then says how these few rows went, not how the others did.", effect=Effect("share of squared deviation", weight),
+            fix="check these rows; --metric mae is not moved by them",
+        )
+    ])  # fmt: skip
+
+
+@hook
+def emlyn_checks() -> list[Check]:
+    need = ("data", "problem")
+    return [
+        Check("target.classes", "rare answers", need, classes),
+        Check("target.contradictory", "equal rows with different answers", (*need, "table"), contradictions),
+        Check("target.capped", "answers cut off at a limit", need, capped),
+        Check("target.heaping", "rounded answers", need, heaping),
+        Check("target.extreme", "answers that decide the error alone", need, skew),
+        Check("target.label_errors", "doubtful labels", (*need, "probe"), label_errors, slow=True, source="confident learning, Northcutt et al. 2021"),
+    ]

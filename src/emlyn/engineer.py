@@ -22,9 +22,10 @@ from emlyn.core.model import Model
 from emlyn.core.reader import Read, read
 from emlyn.core.run_journal import RunJournal, code_version, fingerprint
 from emlyn.core.splits import sealed_rows
+from emlyn.core.structure import answers_column, time_seconds
 from emlyn.core.table import Table
 from emlyn.core.trials import Past, Trials
-from emlyn.errors import DataError
+from emlyn.errors import DataError, OptionError
 from emlyn.events import fan_out
 from emlyn.records.audit import Audit
 from emlyn.records.data_card import DataCard
@@ -72,6 +73,9 @@ def train(source: Any, options: TrainOptions, context: Context, draw: Callable[[
     Raises DataError or OptionError for what a user can mend, Interrupted when stopped before there was any model.
     """
     found = _read(source, context)
+    if options.target is None:
+        near = ", ".join(list(found.table)[-8:])
+        raise OptionError("no target was named", where="--target", allowed=f"a column of {found.source}", next_step=f"name the column to predict; the last ones are: {near}")
     with _stage(context, "profile"):
         card = profile(found, options, context)
     mark = fingerprint(card.digest, options, code_version())
@@ -96,12 +100,9 @@ def audit(source: Any, options: TrainOptions, context: Context) -> Audit:
     """The data card; with a target also the framing and every check that needs one."""
     found = _read(source, context)
     card = profile(found, options, context)
-    problem = frame(found.table, card, options, context) if options.target else None
-    raw = found.table
-    if problem is not None:
-        rows = target_rows(raw, card, problem)
-        raw = raw if rows.all() else raw.take(rows)
-    return audit_stage(raw, card, problem, options, context)
+    problem = frame(found.table, card, options, context)
+    rows = target_rows(found.table, card, problem)
+    return audit_stage(found.table if rows.all() else found.table.take(rows), card, problem, options, context)
 
 
 def evaluate(model: Model, evidence: Evidence, source: Any, context: Context) -> tuple[Evaluation, int]:
@@ -120,7 +121,7 @@ def prepare(found: Read, card: DataCard, options: TrainOptions, context: Context
         rows = target_rows(found.table, card, problem)
         raw = found.table if rows.all() else found.table.take(rows)
     with _stage(context, "seal"):
-        mask = sealed_rows(raw.drop([problem.target]), problem.split, _groups(raw, problem.group), _times(raw, card, problem.time))
+        mask = sealed_rows(raw.drop([problem.target]), problem.split, _groups(raw, problem.group), time_seconds(raw, card, problem))
         said = f"{int(mask.sum()):,} of {raw.rows:,} rows put under seal" if mask.any() else "no rows sealed: all train, cross-validation answers"
         context.emit("seal", said, sealed=int(mask.sum()), rows=raw.rows)
         kept = np.flatnonzero(~mask)
@@ -162,7 +163,6 @@ def as_dataset(raw: Table, card: DataCard, problem: Problem) -> Dataset:
     """Raw rows with their answers, typed by the card's contract. Group, time and weight come along when the problem names them."""
     task = plugins.find("tasks", problem.task)
     typed = conform(raw, contract_of(card, problem.features)).table
-    target = conform(raw.select([problem.target]), contract_of(card, (problem.target,))).table[problem.target]
     weight = None
     if problem.weight:
         weight = conform(raw.select([problem.weight]), contract_of(card, (problem.weight,))).table[problem.weight].values
@@ -172,11 +172,11 @@ def as_dataset(raw: Table, card: DataCard, problem: Problem) -> Dataset:
             )
     return rows_dataset(
         typed,
-        task.encode(target, problem),
+        task.encode(answers_column(raw, card, problem.target, problem.task), problem),
         classes=len(problem.classes),
         weight=weight,
         group=_groups(raw, problem.group),
-        time=_times(raw, card, problem.time),
+        time=time_seconds(raw, card, problem),
     )
 
 
@@ -201,7 +201,7 @@ def gather(ready: Prepared, trials: Trials, evaluation: Evaluation, explanation:
     return Evidence(
         problem=audited.problem,
         card=audited.card,
-        findings=(*audited.findings, *evaluation.findings),
+        findings=tuple({f.id: f for f in (*audited.findings, *evaluation.findings)}.values()),
         questions=audited.questions,
         trials=trials.records(),
         evaluation=evaluation,
@@ -277,10 +277,6 @@ def _groups(raw: Table, name: str) -> np.ndarray | None:
     gaps = codes < 0
     codes[gaps] = (codes.max(initial=-1) + 1) + np.arange(gaps.sum())
     return codes
-
-
-def _times(raw: Table, card: DataCard, name: str) -> np.ndarray | None:
-    return conform(raw.select([name]), contract_of(card, (name,))).table[name].values if name else None
 
 
 def who() -> str:

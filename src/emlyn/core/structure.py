@@ -10,7 +10,7 @@ import numpy as np
 
 from emlyn.core.contract import conform, contract_of
 from emlyn.core.table import Column, Table
-from emlyn.records.data_card import DataCard
+from emlyn.records.data_card import ColumnCard, DataCard
 from emlyn.records.problem import Problem
 from emlyn.types import Kind
 
@@ -29,9 +29,23 @@ def answers_column(raw: Table, card: DataCard, target: str, task: str) -> Column
 
 
 def with_answer_kind(card: DataCard, target: str, task: str) -> DataCard:
-    """The card with its target read as labels (`category`), or as numbers for regression."""
-    kind: Kind = "number" if task == "regression" else "category"
-    return replace(card, columns=tuple(replace(c, kind=kind) if c.name == target else c for c in card.columns))
+    """The card with its target read as labels (`category`; spellings that differ in case or spaces alone are one label), or as numbers for regression."""
+
+    def answering(column: ColumnCard) -> ColumnCard:
+        if task == "regression":
+            return replace(column, kind="number")
+        return replace(column, kind="category", parse=replace(column.parse, merge={**label_spellings(column), **column.parse.merge}))
+
+    return replace(card, columns=tuple(answering(c) if c.name == target else c for c in card.columns))
+
+
+def label_spellings(column: ColumnCard) -> dict[str, str]:
+    """Spellings of a label that differ from its commonest one in case or spaces alone: written -> kept. From the levels on the card."""
+    kept: dict[str, str] = {}
+    for level, _ in sorted(column.levels, key=lambda pair: -pair[1]):
+        kept.setdefault(" ".join(level.split()).casefold(), level.strip())
+    merged = {level: kept[" ".join(level.split()).casefold()] for level, _ in column.levels}
+    return {written: to for written, to in merged.items() if written.strip() != to}
 
 
 def typed(raw: Table, card: DataCard, names: Sequence[str]) -> Table:

@@ -60,6 +60,8 @@ class Service:
     settings: Settings = field(default_factory=Settings)
     metrics: Metrics = field(default_factory=Metrics)
     threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "scoring"))
+    busy: int = 0
+    """Requests being worked on."""
     _background: set[asyncio.Task[None]] = field(default_factory=set)
     _draw: random.Random = field(default_factory=random.SystemRandom)
 

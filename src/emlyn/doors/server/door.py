@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import orjson
@@ -78,7 +78,6 @@ class Guarded:
     service: Service
     report: Callable[[BaseException], None]
     """Told of every error that is our own fault."""
-    _running: list[int] = field(default_factory=lambda: [0])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = await self.answer(Request(scope, receive))
@@ -89,8 +88,12 @@ class Guarded:
         facts: dict[str, Any] = request.scope["emlyn"]
         facts["route"] = self.door.path
         limits = self.service.settings.limits
+        service = self.service
+        service.busy += 1
         try:
             caller = self._admit(facts.get("token"))
+            if service.busy > limits.concurrent and self.door.access != "public":
+                raise Problem(503, "too many requests are being worked on", headers={"Retry-After": "1"})
             async with asyncio.timeout(limits.seconds) as clock:
                 body = await read_body(request, limits.body) if self.door.method in ("POST", "PUT") else b""
                 return await self.door.handler(Call(self.service, request, caller, body))
@@ -107,6 +110,8 @@ class Guarded:
         except Exception as error:
             self.report(error)
             problem = Problem(500)
+        finally:
+            service.busy -= 1
         return self.door.error(problem)
 
     def _admit(self, token: Token | None) -> str:

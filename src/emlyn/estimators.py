@@ -66,7 +66,7 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
             Budget(math.inf if self.trials is not None else budget, began, shares=SHARES), seed=seed % (2**31), threads=_threads(self.n_jobs)
         )
         options = TrainOptions(target=problem.target, metric=problem.metric, budget=budget, trials=_trials(self.trials), seed=context.seed)
-        card = profile(Read(raw, "X"), options, context)
+        card = profile(Read(raw, "X"), TrainOptions(), context)
         contract = contract_of(card, tuple(raw), raw)
         data = rows_dataset(conform(raw, contract).table, answers, classes=len(problem.classes), weight=weight)
         problem = replace(problem, features=tuple(raw), rows=len(data))

@@ -18,12 +18,15 @@ SURE = 2.0
 LEAST = 0.02
 """Share of the best loss below which a difference is never a reason to let a candidate go."""
 
+TELLING = 0.05
+"""Weight in a greedy ensemble above which a candidate counts as diverse; below it is noise of the last steps."""
+
 
 def hopeless(trials: Trials, candidate: Candidate, rivals: Sequence[Candidate]) -> str:
     """Why this candidate deserves no further fold; empty when it does.
 
     It is let go when on the units it has answered it is worse than the best rival by two standard errors of the paired proper loss and by
-    2 % of it, and greedy selection among all of them gives it no weight.
+    2 % of it, and greedy selection among all of them gives it next to no weight.
     """
     rivals = [c for c in rivals if c is not candidate and set(candidate.results) <= set(c.results) and c.recipe.learner != "baseline"]
     if not rivals or candidate.recipe.learner == "baseline":
@@ -38,7 +41,7 @@ def hopeless(trials: Trials, candidate: Candidate, rivals: Sequence[Candidate]) 
     if worse <= SURE * noise or worse <= LEAST * abs(float(by_rival[best].mean())):
         return ""
     predictions = [trials.oof(c.recipe.name)[rows] for c in (candidate, *rivals)]
-    if greedy_weights(predictions, truth, trials.metric)[0] > 0:
+    if greedy_weights(predictions, truth, trials.metric)[0] > TELLING:
         return ""
     return f"worse than {rivals[best].recipe.name} by {worse / max(noise, 1e-12):.1f} standard errors, and adds nothing to an ensemble"
 

@@ -95,7 +95,7 @@ class Race:
 
     def __post_init__(self) -> None:
         data = self.trials.data
-        self.timed = self.plan.trials is None
+        self.timed = self.plan.trials is None and math.isfinite(self.context.budget.seconds)
         self.costs: Costs = costs_of(data, len(self.trials.folds), fixed=not self.timed)
         self.until = self._window()
         self.threads = max(1, self.plan.threads // self.executor.workers)

@@ -1,0 +1,148 @@
+"""Weights, calibration and members: better than the best single one, honest where rows are few."""
+
+import numpy as np
+import pytest
+import toys
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emlyn.core.calibration import fit_calibration
+from emlyn.core.ensembling import _fast_auc, blend, greedy_weights
+from emlyn.core.metrics import auc, log_loss_rows, metric
+from emlyn.core.model import Model
+from emlyn.errors import Interrupted
+from emlyn.records.problem import Problem
+from emlyn.stages.ensemble import ensemble
+from emlyn.stages.plan import plan
+from emlyn.stages.search import search
+
+
+def trained(learners, data, problem, trials=None):
+    context = toys.context()
+    found = search(plan(problem, data, toys.options(trials), context), data, problem, context)
+    return found, ensemble(found, data, problem, context)
+
+
+def two_sided(p):
+    return np.column_stack([1 - p, p])
+
+
+@pytest.mark.parametrize("name", ["rmse", "mae", "r2"])
+def test_two_that_err_differently_are_mixed(name):
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=2_000)
+    parts = [(truth + rng.normal(size=2_000))[:, None], (truth + rng.normal(size=2_000))[:, None], rng.normal(size=(2_000, 1))]
+    w = greedy_weights(parts, truth, metric(name))
+    assert w.sum() == pytest.approx(1)
+    assert w[2] < 0.25
+    assert metric(name).loss(truth, blend(parts, w)) < min(metric(name).loss(truth, p) for p in parts)
+
+
+@pytest.mark.parametrize("name", ["roc_auc", "log_loss", "accuracy"])
+@pytest.mark.parametrize("n", [300, 6_000])
+def test_classes_too(name, n):
+    rng = np.random.default_rng(1)
+    truth = rng.integers(0, 2, n)
+    parts = [two_sided(1 / (1 + np.exp(-(truth - 0.5) - rng.normal(size=n)))) for _ in range(2)] + [np.full((n, 2), 0.5)]
+    w = greedy_weights(parts, truth, metric(name))
+    assert w.sum() == pytest.approx(1)
+    assert metric(name).loss(truth, blend(parts, w)) <= min(metric(name).loss(truth, p) for p in parts) + 1e-3
+
+
+def test_few_rows_draw_the_weights_towards_uniform():
+    """With the same evidence, a 9 : 1 split is kept with many rows and softened with few."""
+    rng = np.random.default_rng(2)
+    gap = {}
+    for n in (100, 20_000):
+        truth = rng.normal(size=n)
+        parts = [(truth + s * rng.normal(size=n))[:, None] for s in (0.4, 1.0)]
+        w = greedy_weights(parts, truth, metric("rmse"))
+        gap[n] = w.max() - w.min()
+    assert gap[100] < gap[20_000]
+
+
+@given(st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=20, max_size=200))
+@settings(max_examples=50, deadline=None)
+def test_the_quick_auc_is_the_auc(cells):
+    truth, p = np.array([a for a, _ in cells]), np.array([b for _, b in cells])
+    if truth.any() and not truth.all():
+        assert _fast_auc(truth, p) == pytest.approx(auc(truth, p))
+
+
+def test_the_quick_auc_holds_for_many_rows():
+    rng = np.random.default_rng(3)
+    truth = rng.random(30_000) < 0.02
+    p = 1 / (1 + np.exp(5 - 1.5 * truth - rng.normal(size=30_000)))
+    assert _fast_auc(truth, p) == pytest.approx(auc(truth, p), abs=1e-4)
+
+
+def test_overconfidence_is_calibrated_and_the_order_kept():
+    rng = np.random.default_rng(4)
+    z = rng.normal(size=3_000)
+    truth = (rng.random(3_000) < 1 / (1 + np.exp(-z))).astype(np.int64)
+    loud = two_sided(1 / (1 + np.exp(-3 * z)))
+    found = fit_calibration(loud, truth)
+    assert found.gain > 0.05
+    quiet = found.apply(loud)
+    assert log_loss_rows(truth, quiet).mean() < log_loss_rows(truth, loud).mean() - 0.05
+    assert auc(truth == 1, quiet[:, 1]) == pytest.approx(auc(truth == 1, loud[:, 1]), abs=1e-9)
+
+
+def test_noise_is_not_calibrated_away():
+    """On honest probabilities a change must not cost anything."""
+    rng = np.random.default_rng(5)
+    costs = []
+    for _ in range(20):
+        p = rng.random(200)
+        truth = (rng.random(200) < p).astype(np.int64)
+        found = fit_calibration(two_sided(p), truth)
+        fresh = rng.random(5_000)
+        answer = (rng.random(5_000) < fresh).astype(np.int64)
+        costs.append((log_loss_rows(answer, found.apply(two_sided(fresh))) - log_loss_rows(answer, two_sided(fresh))).mean())
+    assert np.mean(costs) < 0.005
+
+
+def test_every_member_has_seen_every_row_and_survives_saving():
+    data = toys.rows_data(400)
+    with toys.only(toys.Prior(), toys.Ridge()):
+        found, model = trained(None, data, toys.binary_problem())
+        again = Model.load(model.save())
+    assert {m.recipe.learner for m in model.members} == {"ridge"}
+    assert all(len(m.fitted) == len(found.folds) for m in model.members)
+    np.testing.assert_array_equal(model.predict_answers(data), again.predict_answers(data))
+    assert [t.weight for t in found.records() if t.weight > 0]
+    assert len(model.predict_answers(data.take(np.arange(0)))) == 0
+
+
+def test_a_model_of_another_kind():
+    """Time splits are refitted on all rows; the future is asked with the history as state."""
+    data, problem = toys.series_data(), Problem("toy_forecast", "value", "mae", "minimize", split=toys.FORWARD)
+    with toys.only(toys.Naive()):
+        _, model = trained(None, data, problem)
+        model = Model.load(model.save())
+    past = np.flatnonzero(data.time < 30)
+    future = np.flatnonzero(data.time >= 30)
+    ask = toys.Dataset(data.tables, data.units[future], state=data.take(past))
+    np.testing.assert_allclose(model.predict_answers(ask)[:, 0], data.answers[future])
+    assert all(len(m.fitted) == 1 for m in model.members)
+
+
+def test_pure_noise_stays_near_chance():
+    """A hundred rows without any signal: the ensemble must not look much better than a guess on fresh rows."""
+    losses = []
+    for seed in range(8):
+        data = toys.rows_data(100, signal=0, seed=seed)
+        fresh = toys.rows_data(1_000, signal=0, seed=seed + 100)
+        with toys.only(toys.Prior(), toys.Ridge()):
+            _, model = trained(None, data, toys.binary_problem("log_loss"))
+            losses.append(log_loss_rows(fresh.answers, model.predict_answers(fresh)).mean())
+    assert np.mean(losses) < np.log(2) + 0.06
+
+
+def test_no_trial_no_model():
+    data = toys.rows_data()
+    with toys.only(toys.Crash()):
+        context = toys.context()
+        found = search(plan(toys.binary_problem(), data, toys.options(), context), data, toys.binary_problem(), context)
+        with pytest.raises(Interrupted):
+            ensemble(found, data, toys.binary_problem(), context)

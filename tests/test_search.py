@@ -1,0 +1,137 @@
+"""Plan and search: anytime, forgiving, repeatable, resumable; and honest about what watch rows decide."""
+
+import math
+import threading
+
+import numpy as np
+import pytest
+import toys
+
+from emlyn.core.metrics import auc
+from emlyn.core.trials import FoldResult, Past
+from emlyn.records.problem import Problem
+from emlyn.stages.plan import plan
+from emlyn.stages.search import search
+
+
+def run(learners, data=None, problem=None, trials=None, past=None, seconds=math.inf, **more):
+    data, problem = toys.rows_data() if data is None else data, problem or toys.binary_problem()
+    with toys.only(*learners):
+        context = toys.context(seconds, **more)
+        return search(plan(problem, data, toys.options(trials), context), data, problem, context, past)
+
+
+def by_name(trials):
+    return {c.recipe.name: c for c in trials.candidates}
+
+
+def test_a_kind_that_is_not_rows():
+    """Series x horizon, with the history as state: nothing in the engine may take units for rows."""
+    data, problem = toys.series_data(), Problem("toy_forecast", "value", "mae", "minimize", split=toys.FORWARD)
+    found = run([toys.Naive()], data, problem)
+    scores = {t.recipe.name: t.score for t in found.records()}
+    assert scores["seasonal"] == pytest.approx(0)
+    assert scores["last"] > 0.1
+
+
+def test_a_recipe_that_crashes_costs_itself_alone():
+    found = by_name(run([toys.Prior(), toys.Crash(), toys.Ridge()]))
+    assert found["crash"].status == "failed"
+    assert "no room for this table" in found["crash"].note
+    assert found["ridge"].status == "done"
+
+
+def test_baselines_come_first_and_always_stay_on_the_board():
+    found = run([toys.Ridge(), toys.Prior()])
+    assert found.candidates[0].recipe.learner == "baseline"
+    assert by_name(found)["prior"].status == "done"
+
+
+def test_the_hopeless_are_let_go_after_one_fold():
+    found = by_name(run([toys.Ridge(), toys.Walk()], toys.rows_data(2_000, signal=4), toys.binary_problem("log_loss")))
+    assert found["walk"].status == "dropped"
+    assert "standard errors" in found["walk"].note
+    assert len(found["walk"].results) < len(found["ridge"].results)
+
+
+def test_a_number_of_trials_gives_the_same_run_twice():
+    first, second = (run([toys.Prior(), toys.Ridge(), toys.Walk()], trials=3, threads=2) for _ in range(2))
+    assert [c.recipe.name for c in first.candidates] == [c.recipe.name for c in second.candidates]
+    assert len(first.candidates) == 3
+    for c in first.candidates:
+        np.testing.assert_array_equal(first.oof(c.recipe.name), second.oof(c.recipe.name))
+
+
+def test_a_kill_loses_nothing_that_was_stored():
+    stored = []
+    whole = run([toys.Ridge()], past=Past(keep=lambda r: stored.append(r.to_parts())))
+    with toys.only(toys.Ridge()):
+        half = [FoldResult.from_parts(parts) for parts in stored[:5]]
+    before = toys.Ridge.fits
+    again = run([toys.Ridge()], past=Past(half))
+    assert toys.Ridge.fits - before == len(stored) - 5
+    for c in whole.candidates:
+        np.testing.assert_array_equal(whole.oof(c.recipe.name), again.oof(c.recipe.name))
+
+
+def test_asked_to_stop_it_keeps_what_it_has():
+    stop = threading.Event()
+
+    def sink(event):
+        if event.kind == "trial.end":
+            stop.set()
+
+    found = run([toys.Ridge(), toys.Slow()], cancel=stop, sink=sink, threads=2)
+    assert [c.recipe.name for c in found.usable()] == ["ridge"]
+    assert any(e.kind == "search.end" and "asked to stop" in e.verdict for e in found.journal())
+
+
+def test_what_cannot_finish_is_not_begun():
+    found = by_name(run([toys.Ridge(), toys.Slow()], seconds=1.5))
+    assert found["ridge"].status == "done"
+    assert found["slow"].status == "stopped"
+    assert len(found["slow"].results) < 8
+
+
+def test_a_perfect_model_ends_the_search():
+    data = toys.rows_data(task="regression")
+    exact = toys.rows_dataset(data.rows, np.zeros(len(data)))
+    found = run([toys.Ridge()], exact, Problem("regression", "y", "rmse", "minimize"))
+    assert any("no error is left" in e.verdict for e in found.journal())
+
+
+def test_a_recipe_too_large_for_the_memory_is_refused_with_the_reason():
+    found = by_name(run([toys.Ridge()], memory=1_000))
+    assert found["ridge"].status == "stopped"
+    assert "memory" in found["ridge"].note
+
+
+def test_events_say_how_far_it_is():
+    seen = []
+    run([toys.Prior(), toys.Ridge()], sink=seen.append, seconds=20)
+    last = [e for e in seen if e.kind == "trial.end"][-1].data
+    assert {"recipe", "score", "spread", "left", "best", "metric"} <= set(last)
+
+
+def test_watch_rows_leave_the_out_of_fold_score_honest():
+    """A booster that learns nothing, stopped where its watch rows like it best: its score must be chance, and would not be with the fold's own choice."""
+    honest, own = [], []
+    for seed in range(30):
+        data = toys.rows_data(200, signal=0, seed=seed)
+        found = run([toys.Walk()], data, trials=1, seed=seed)
+        candidate = by_name(found)["walk"]
+        honest.append(auc(data.answers == 1, found.oof("walk")[:, 1]))
+        for fold in found.folds:
+            own.append(auc(fold.truth == 1, candidate.results[fold.number].prediction[:, 1]))
+    error = np.std(honest, ddof=1) / np.sqrt(len(honest))
+    assert abs(np.mean(honest) - 0.5) < 3 * error
+    assert np.mean(own) > 0.52
+
+
+@pytest.mark.parametrize(("rows", "seconds", "most"), [(200, 60, 8), (3_000, 60, 8), (30_000, 60, 5)])
+def test_more_rows_ask_for_fewer_folds(rows, seconds, most):
+    data = toys.rows_data(rows)
+    with toys.only(toys.Ridge()):
+        made = plan(toys.binary_problem(), data, toys.options(), toys.context(seconds))
+    assert 2 <= made.folds <= most
+    assert made.why

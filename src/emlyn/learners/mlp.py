@@ -1,0 +1,131 @@
+"""A small neural network in numpy, after RealMLP: smooth where trees are stepped, so a good partner for them in an ensemble."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from emlyn.core.dataset import Dataset
+from emlyn.core.design import Design
+from emlyn.core.fold_prep import FoldPrep
+from emlyn.core.learner import Effort, Fitted
+from emlyn.core.network import Shape, Training, Weights, scores, train
+from emlyn.core.outcome import Outcome, base_params, skewed, softmax
+from emlyn.core.parts import below, pack, require, unpack, within
+from emlyn.core.prep import Matrix, encoded
+from emlyn.plugins import hook
+from emlyn.records.plan import Recipe
+from emlyn.records.problem import Problem
+
+ONE_HOT = 20
+"""Levels that get an input each; categories with more enter by their target means as well."""
+STEPS = 6_000
+"""Batches of a full training, about: few rows get more epochs."""
+MOST_EPOCHS, LEAST_EPOCHS = 200, 12
+WIDEST = 1_500
+"""Inputs beyond which no network is offered."""
+
+
+class Mlp:
+    """The learner."""
+
+    name = "mlp"
+    tasks = ("binary", "multiclass", "regression")
+
+    def missing(self) -> str:
+        return ""
+
+    def recipes(self, problem: Problem, data: Dataset) -> Sequence[Recipe]:
+        matrix = encoded(data.take(np.arange(min(1, len(data)))))
+        inputs = len(matrix.names) - len(matrix.levels) + sum(min(k, ONE_HOT) for k in matrix.levels.values())
+        if inputs > WIDEST or len(problem.classes) > 100 or len(data) < 50:
+            return []
+        number = problem.task == "regression"
+        settings: dict[str, Any] = {
+            **base_params(problem), "hidden": [128, 128], "rate": 0.1 if number else 0.04, "epochs": epochs_for(len(data)), "dropout": 0.1 if not number else 0.05,
+            "decay": 0.02, "smoothing": 0.0 if number else 0.05, "periodic": True, "members": 2,
+        }
+        features = ("target_encoding",) if any(k > ONE_HOT for k in matrix.levels.values()) else ()
+        found = [Recipe("mlp", self.name, settings, features, "smooth effects and interactions: its errors differ from those of trees")]
+        if number and skewed(data):
+            found.append(Recipe("mlp-log", self.name, {**settings, "target": "log"}, features, "a long upper tail: learns the logarithm"))
+        return found
+
+    def fit(self, recipe: Recipe, fit: Dataset, watch: Dataset | None, effort: Effort) -> Fitted:
+        began, p = time.monotonic(), recipe.params
+        outcome = Outcome.learn(p, fit)
+        assert fit.answers is not None
+        y = outcome.targets(fit.answers)
+        matrix, prep = encoded(fit), None
+        if recipe.features:
+            prep, matrix = FoldPrep.learn(recipe.features, matrix, y, outcome, fit.weight, effort.seed)
+        design, x = Design.learn(matrix, one_hot=ONE_HOT)
+        targets = (y[:, None] if outcome.regression else (y[:, None] == np.arange(outcome.width))).astype(np.float32)
+        weight = np.ones(len(fit)) if fit.weight is None else fit.weight / fit.weight.mean()
+        shape = Shape(x.shape[1], len(design.numbers), targets.shape[1], tuple(int(h) for h in p["hidden"]), outcome.regression, bool(p["periodic"]))
+        epochs = int(effort.steps or p["epochs"])
+        settings = Training(float(p["rate"]), epochs, float(p["dropout"]), float(p["decay"]), float(p["smoothing"]))
+        members: list[Weights] = []
+        for k in range(int(p["members"])):
+            started, until = time.monotonic(), began + effort.seconds * (k + 1) / int(p["members"])
+            if members and (effort.cancelled() or time.monotonic() >= until):
+                break
+
+            def clock(started: float = started, until: float = until) -> float | None:
+                return None if effort.cancelled() else (time.monotonic() - started) / max(until - started, 1e-9)
+
+            members.append(train(shape, x, targets, weight.astype(np.float32), settings, effort.seed + 1009 * k, clock))
+        return FittedMlp(outcome, design, shape, members, epochs, prep)
+
+    def load(self, parts: Mapping[str, bytes]) -> Fitted:
+        document, arrays = unpack(parts)
+        outcome, design = Outcome.load(document["outcome"]), Design.load(document["design"], arrays)
+        held = document["shape"]
+        require(all(0 < int(h) <= 4096 for h in held["hidden"]), "a layer of impossible width")
+        shape = Shape(len(design.centre), len(design.numbers), outcome.width, tuple(int(h) for h in held["hidden"]), outcome.regression, bool(held["periodic"]))
+        size = sum(int(np.prod(s)) for s in shape.sizes().values())
+        flat = arrays["members"].astype(np.float32)
+        require(flat.ndim == 2 and flat.shape[1] == size and len(flat) > 0, "weights do not fit the network")
+        members = [Weights(shape, np.ascontiguousarray(f)) for f in flat]
+        return FittedMlp(outcome, design, shape, members, int(document["steps"]), FoldPrep.load(within(parts, "prep")) if document["prep"] else None)
+
+
+def epochs_for(rows: int) -> int:
+    return int(np.clip(round(STEPS * 256 / max(rows, 1)), LEAST_EPOCHS, MOST_EPOCHS))
+
+
+class FittedMlp:
+    """Networks that differ in their seed; their outputs are averaged."""
+
+    curve: np.ndarray | None = None
+
+    def __init__(self, outcome: Outcome, design: Design, shape: Shape, members: list[Weights], steps: int, prep: FoldPrep | None) -> None:
+        self.outcome, self.design, self.shape, self.members, self.prep = outcome, design, shape, members, prep
+        self.steps: int | None = steps
+
+    def predict(self, data: Dataset, steps: int | None = None) -> np.ndarray:
+        matrix: Matrix = encoded(data)
+        x = self.design.transform(self.prep.transform(matrix) if self.prep else matrix)
+        raw = [scores(self.shape, w, x) for w in self.members]
+        if self.outcome.regression:
+            return self.outcome.answers(np.mean(raw, axis=0))
+        return self.outcome.answers(np.mean([softmax(r) for r in raw], axis=0))
+
+    def contributions(self, data: Dataset) -> np.ndarray | None:
+        """None: a network has no fast native attribution."""
+        return None
+
+    def save(self) -> dict[str, bytes]:
+        state, arrays = self.design.state()
+        document = {"outcome": self.outcome.state(), "design": state, "steps": self.steps, "prep": self.prep is not None,
+                    "shape": {"hidden": list(self.shape.hidden), "periodic": self.shape.periodic}}
+        parts = pack(document, {**arrays, "members": np.stack([w.flat for w in self.members])})
+        return {**parts, **(below("prep", self.prep.save()) if self.prep else {})}
+
+
+@hook
+def emlyn_learners() -> list[Any]:
+    return [Mlp()]

@@ -12,7 +12,18 @@ from emlyn.events import Event, Sink, silent
 from emlyn.types import Clock
 
 SHARES: Mapping[str, float] = {"audit": 0.15, "search": 0.60, "evaluate": 0.15, "package": 0.05, "reserve": 0.05}
-"""Share of the budget per stage: `audit` counts reading and profiling, `evaluate` counts explanation and report."""
+"""Most of the budget that each stage may take, the least for search: `audit` counts reading and profiling, `evaluate` explanation and report."""
+ENOUGH = {"evaluate": 12.0, "package": 4.0, "reserve": 3.0}
+"""Seconds (and 2 % of the budget) that these stages need at most: what a long budget would leave them beyond that goes to the search."""
+
+
+def shares_of(seconds: float) -> dict[str, float]:
+    """Share of the budget per stage, in the order the stages run."""
+    found = dict(SHARES)
+    for stage, enough in ENOUGH.items():
+        found[stage] = min(SHARES[stage], enough / seconds + 0.02)
+    found["search"] = 1 - sum(share for stage, share in found.items() if stage != "search")
+    return found
 
 
 @dataclass(frozen=True)
@@ -22,8 +33,8 @@ class Budget:
     seconds: float
     started: float
     clock: Clock = time.monotonic
-    shares: Mapping[str, float] = field(default_factory=lambda: SHARES)
-    """Share of the seconds per stage, in the order the stages run."""
+    shares: Mapping[str, float] | None = None
+    """Share of the seconds per stage, in the order the stages run; `shares_of(seconds)` when not given."""
 
     @property
     def spent(self) -> float:
@@ -35,8 +46,9 @@ class Budget:
 
     def until(self, *stages: str) -> float:
         """Seconds left until the shares of the given stages and all before them have been used up (never below zero)."""
-        last = max(list(self.shares).index(s) for s in stages)
-        share = sum(list(self.shares.values())[: last + 1])
+        shares = shares_of(self.seconds) if self.shares is None else self.shares
+        last = max(list(shares).index(s) for s in stages)
+        share = sum(list(shares.values())[: last + 1])
         return max(0.0, self.seconds * share - self.spent)
 
 

@@ -31,12 +31,19 @@ def answers_column(raw: Table, card: DataCard, target: str, task: str) -> Column
 def with_answer_kind(card: DataCard, target: str, task: str) -> DataCard:
     """The card with its target read as labels (`category`; spellings that differ in case or spaces alone are one label), or as numbers for regression."""
 
-    def answering(column: ColumnCard) -> ColumnCard:
-        if task == "regression":
-            return replace(column, kind="number")
-        return replace(column, kind="category", parse=replace(column.parse, merge={**label_spellings(column), **column.parse.merge}))
+    kind: Kind = "number" if task == "regression" else "category"
+    found = card if task == "regression" else with_label_spellings(card, target)
+    return replace(found, columns=tuple(replace(c, kind=kind) if c.name == target else c for c in found.columns))
 
-    return replace(card, columns=tuple(answering(c) if c.name == target else c for c in card.columns))
+
+def with_label_spellings(card: DataCard, target: str) -> DataCard:
+    """The card with spellings of the target's labels merged, where its cells are words."""
+
+    def merged(column: ColumnCard) -> ColumnCard:
+        words = column.name == target and column.kind in ("category", "text")
+        return replace(column, parse=replace(column.parse, merge={**label_spellings(column), **column.parse.merge})) if words else column
+
+    return replace(card, columns=tuple(map(merged, card.columns)))
 
 
 def label_spellings(column: ColumnCard) -> dict[str, str]:

@@ -12,7 +12,7 @@ from emlyn import plugins
 from emlyn.context import Context
 from emlyn.core.metrics import metric, metrics_for
 from emlyn.core.splits import SEAL_FROM, SEALED_MOST, SEALED_SHARE, TWINS, count_twins
-from emlyn.core.structure import answers_column, find_entities, is_event_time, typed
+from emlyn.core.structure import answers_column, find_entities, is_event_time, typed, with_label_spellings
 from emlyn.core.table import Column, Table
 from emlyn.errors import DataError, OptionError
 from emlyn.records.data_card import DataCard
@@ -138,7 +138,7 @@ def _excluded(card: DataCard, options: TrainOptions) -> dict[str, str]:
 def _task(raw: Table, card: DataCard, options: TrainOptions, why: dict[str, str]) -> Any:
     """The task kind that suits the target best, or the one the user named."""
     assert options.target is not None
-    target = typed(raw.select([options.target]), card, [options.target])[options.target]
+    target = typed(raw.select([options.target]), with_label_spellings(card, options.target), [options.target])[options.target]
     _check_target(target, card, options.target)
     tasks = {t.name: t for t in plugins.collect("tasks")}
     if options.task != "auto":

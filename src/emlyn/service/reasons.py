@@ -14,10 +14,10 @@ from emlyn.records.evaluation import Reason
 
 def reasons(model: Any, data: Dataset) -> list[tuple[Reason, ...]]:
     """Per unit its pushes, strongest first; those whose sign the ensemble's members do not agree on are left out."""
-    explainer = next((e for e in plugins.collect("explainers") if e.explains(model)), None)
-    if explainer is None or not len(data):
+    said = (explainer.pushes(model, data) for explainer in plugins.collect("explainers")) if len(data) else ()
+    found = next((pushes for pushes in said if pushes is not None), None)
+    if found is None:
         return [()] * len(data)
-    found = explainer.pushes(model, data)
     columns = [data.rows[name] for name in found.columns]
     order = np.argsort(-np.abs(found.values), axis=1, kind="stable")
     return [

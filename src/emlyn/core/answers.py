@@ -8,7 +8,7 @@ import numpy as np
 
 from emlyn.core.decision import cost_odds
 from emlyn.core.influence import influence
-from emlyn.core.intervals import from_influence, mean_of, measure, refused, share
+from emlyn.core.intervals import FEWEST_FOR_LOSS, TOO_FEW, from_influence, mean_of, measure, refused, share, smallest_class
 from emlyn.core.metrics import log_loss_rows, metric, metrics_for
 from emlyn.core.reliability import calibration_measures
 from emlyn.records.evaluation import Measure
@@ -106,6 +106,9 @@ def recalls(answers: Answers, classes: tuple[str, ...]) -> list[tuple[str, Measu
     return sorted(out, key=lambda item: item[1].value or 0.0)
 
 
+_SKILL = ("d2_log_loss", "d2_brier")
+
+
 def _binary(a: Answers, problem: Problem) -> dict[str, Measure]:
     hit, p = a.truth == 1, a.prediction[:, 1]
     found = calibration_measures(hit, p, a.weight, a.cluster) | _skill(a)
@@ -126,6 +129,8 @@ def _binary(a: Answers, problem: Problem) -> dict[str, Measure]:
     }
     if np.isfinite(odds):
         found["net_benefit"] = mean_of((hit & chosen) - odds * (~hit & chosen), a.weight, a.cluster)
+    if smallest_class(a.truth, 2) < FEWEST_FOR_LOSS:
+        found |= {k: replace(found[k], low=None, high=None, method=TOO_FEW) for k in ("observed_expected", "net_benefit", *_SKILL) if k in found}
     return found
 
 

@@ -16,7 +16,7 @@ class Pushes:
 
     columns: tuple[str, ...]
     values: np.ndarray
-    """(n, columns) in `unit`; for classes towards the label that `towards` names."""
+    """(n, columns) in `unit`; for classes towards the label that `towards` names: the positive one of two, the most probable of more."""
     steady: np.ndarray
     """(n, columns) bool: models of the ensemble agree on the sign (at least 80 % of their weight)."""
     unit: str
@@ -32,8 +32,5 @@ class Explainer(Protocol):
 
     name: str
 
-    def explains(self, model: Any) -> bool:
-        """Can it say something about this model (`core.model.Model`)? Cheap."""
-
-    def pushes(self, model: Any, data: Dataset) -> Pushes:
-        """Pushes for the dataset's units."""
+    def pushes(self, model: Any, data: Dataset) -> Pushes | None:
+        """Pushes for the dataset's units by this model (`core.model.Model`); None when this way has nothing to say about it."""

@@ -14,8 +14,12 @@ from emlyn.core.influence import influence, of_mean
 from emlyn.core.metrics import Metric, auc
 from emlyn.records.evaluation import Measure
 
+FEWEST_DF = 5.0
 FEWEST_EVENTS = 20
 """Rows of the smaller class below which a ranking metric gets no interval: no method covers there (logit DeLong .83 to .92)."""
+FEWEST_FOR_LOSS = 10
+"""The same for losses, which are means over all rows but rest on the rare ones (measured in benchmarks/coverage.py)."""
+FEWEST = {"roc_auc": FEWEST_EVENTS, "average_precision": 2 * FEWEST_EVENTS}
 TOO_FEW = "too few events for an interval"
 
 
@@ -83,20 +87,21 @@ def mean_of(losses: np.ndarray, weight: np.ndarray | None = None, cluster: np.nd
     return from_influence(float(np.average(losses, weights=w)), of_mean(losses, w), cluster, level=level)
 
 
-def from_influence(
-    value: float, rows: np.ndarray, cluster: np.ndarray | None = None, *, scale: str = "plain", level: float = 0.95, df: float | None = None
-) -> Measure:
+def from_influence(value: float, rows: np.ndarray, cluster: np.ndarray | None = None, *, scale: str = "plain", level: float = 0.95) -> Measure:
     """An interval from the influence of each row (`core.influence`), summed by cluster where rows belong together.
 
     `scale` plain: Hall's skewness-removing transformation of t (Hall 1992, "On the removal of skewness by transformation").
-    `scale` logit: symmetric on the log-odds of a value in 0..1. Never wider than what the scale allows.
+    `scale` logit: symmetric on the log-odds of a value in 0..1. Degrees of freedom follow from the kurtosis of the influences, so that a
+    metric that rests on a few rows gets the wide interval it deserves, and none where fewer than five are left (`effective_df`).
     """
     parts = by_cluster(rows, cluster)
     count = len(parts)
     if count < 2 or not np.isfinite(value):
         return refused(value, len(rows), "too few rows for an interval")
-    se = float(np.sqrt(count / (count - 1) * (parts**2).sum()))
-    z = _quantile(level, (count - 1) if df is None else df)
+    se, df = float(np.sqrt(count / (count - 1) * (parts**2).sum())), effective_df(parts)
+    if se > 0 and df < FEWEST_DF:
+        return refused(value, len(rows), "a few rows decide it: no honest interval")
+    z = _quantile(level, df)
     suffix = "" if cluster is None else f", {count} clusters"
     if se == 0:
         return Measure(value, value, value, len(rows), "every row alike")
@@ -108,6 +113,13 @@ def from_influence(
         return Measure(value, _expit(middle - half), _expit(middle + half), len(rows), f"logit{suffix}")
     skew = float((parts**3).sum() / (parts**2).sum() ** 1.5)
     return Measure(value, value - se * _hall(z, skew), value - se * _hall(-z, skew), len(rows), f"t, skewness removed{suffix}")
+
+
+def effective_df(parts: np.ndarray) -> float:
+    """Degrees of freedom of the variance estimated from these influences: 2 n / (kurtosis - 1), at most n - 1 (Satterthwaite 1946)."""
+    total = float((parts**2).sum())
+    excess = float((parts**4).sum()) / max(total**2, 1e-300) - 1 / len(parts)
+    return min(len(parts) - 1.0, 2 / max(excess, 1e-12))
 
 
 def roc_area(truth: np.ndarray, score: np.ndarray, *, level: float = 0.95) -> Measure:
@@ -131,6 +143,8 @@ def measure(
     rows = influence(metric.name, truth, prediction, weight)
     if rows is None:
         return refused(value, n, "no interval for this metric")
+    if prediction.shape[1] > 1 and metric.name not in _SHARES and smallest_class(truth, prediction.shape[1]) < FEWEST_FOR_LOSS:
+        return refused(value, n)
     if metric.name in _SHARES:
         return _share(metric.name, value, rows, truth, prediction, weight, cluster)
     if metric.name == "rmse":
@@ -147,21 +161,23 @@ def measure(
 def paired_difference(
     metric: Metric, truth: np.ndarray, a: np.ndarray, b: np.ndarray, weight: np.ndarray | None = None, cluster: np.ndarray | None = None
 ) -> tuple[Measure, float]:
-    """metric(a) - metric(b) on the same rows, with its interval and two-sided p: paired DeLong for the ROC area, paired t otherwise.
+    """metric(a) - metric(b) on the same rows, its interval and two-sided p: paired DeLong for the ROC area, McNemar for accuracy, else t.
 
     Raises KeyError for a metric whose influence is not known.
     """
+    if metric.name == "accuracy" and weight is None and cluster is None:
+        return mcnemar(a.argmax(axis=1) == truth, b.argmax(axis=1) == truth)
     left, right = influence(metric.name, truth, a, weight), influence(metric.name, truth, b, weight)
     if left is None or right is None:
         raise KeyError(f"no paired interval is known for the metric {metric.name!r}")
     value = metric.score(truth, a, weight) - metric.score(truth, b, weight)
     rows = left - right
-    if metric.name in ("roc_auc", "average_precision") and smallest_class(truth, a.shape[1]) < FEWEST_EVENTS:
+    if a.shape[1] > 1 and smallest_class(truth, a.shape[1]) < FEWEST.get(metric.name, FEWEST_FOR_LOSS):
         return refused(value, len(truth)), float("nan")
     found = from_influence(value, rows, cluster)
     parts = by_cluster(rows, cluster)
     se = np.sqrt(len(parts) / max(1, len(parts) - 1) * (parts**2).sum())
-    p = 1.0 if se == 0 and value == 0 else 0.0 if se == 0 else float(2 * stats.t.sf(abs(value) / se, max(1, len(parts) - 1)))
+    p = 1.0 if se == 0 and value == 0 else 0.0 if se == 0 else float(2 * stats.t.sf(abs(value) / se, effective_df(parts)))
     how = "paired DeLong" if metric.name == "roc_auc" else f"paired {found.method}"
     return Measure(found.value, found.low, found.high, found.n, how), p
 
@@ -250,11 +266,11 @@ def _ranking(
     level: float = 0.95,
 ) -> Measure:
     n, fewest = len(truth), smallest_class(truth, prediction.shape[1])
-    if fewest < FEWEST_EVENTS:
+    if fewest < FEWEST[name]:
         return refused(value, n)
     rows = influence(name, truth, prediction, weight)
     assert rows is not None
-    found = from_influence(value, rows, cluster, scale="logit", level=level, df=None)
+    found = from_influence(value, rows, cluster, scale="logit", level=level)
     return Measure(found.value, found.low, found.high, n, found.method.replace("logit", "logit DeLong") if name == "roc_auc" else found.method)
 
 

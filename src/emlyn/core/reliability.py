@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from emlyn.core.intervals import FEWEST_EVENTS, TOO_FEW, by_cluster, from_influence, mean_of, proportion, refused
+from emlyn.core.intervals import FEWEST_EVENTS, TOO_FEW, by_cluster, effective_df, from_influence, mean_of, proportion, refused
 from emlyn.records.evaluation import Measure
 
 EDGE = 1e-6
@@ -105,7 +105,7 @@ def _recalibration(hit: np.ndarray, x: np.ndarray, w: np.ndarray, cluster: np.nd
 
 def _wald(value: float, rows: np.ndarray, cluster: np.ndarray | None) -> Measure:
     parts = by_cluster(rows, cluster)
-    half = float(stats.t.ppf(0.975, len(parts) - 1) * np.sqrt(len(parts) / (len(parts) - 1) * (parts**2).sum()))
+    half = float(stats.t.ppf(0.975, effective_df(parts)) * np.sqrt(len(parts) / (len(parts) - 1) * (parts**2).sum()))
     return Measure(value, value - half, value + half, len(rows), "logistic recalibration, sandwich variance")
 
 

@@ -16,9 +16,12 @@ from emlyn.core.dataset import Dataset, rows_dataset
 from emlyn.core.explainer import Explainer, Pushes
 from emlyn.core.table import Column, Table
 from emlyn.plugins import hook
+from emlyn.records.problem import Problem
 
 MOST_MODELS = 5
 """Fitted models that are asked: the heaviest members first. Their agreement on a sign is what makes a reason steady."""
+SLOW = ("catboost",)
+"""Learners whose attribution takes milliseconds whatever the rows: asked only where no other member attributes."""
 AGREE = 0.8
 CHUNK = 20_000
 
@@ -28,21 +31,17 @@ class Native:
 
     name = "native"
 
-    def explains(self, model: Any) -> bool:
-        return any(True for _ in _able(model))
-
-    def pushes(self, model: Any, data: Dataset) -> Pushes:
+    def pushes(self, model: Any, data: Dataset) -> Pushes | None:
         ready = replace(data, shared={} if model.encoder is None else {"encoder": model.encoder})
         columns = tuple(model.encoder.columns) if model.encoder is not None else tuple(data.rows)
-        chosen = model.predict_answers(data).argmax(axis=1) if model.problem.classes else np.zeros(len(data), dtype=np.int64)
-        total, agree, weights = np.zeros((len(data), len(columns))), np.zeros((len(data), len(columns))), 0.0
-        for fitted, weight in _able(model):
-            raw = _towards(fitted.contributions(ready), chosen, model.width) * _scale(fitted, model)
-            total += weight * raw
-            agree += weight * np.sign(raw)
-            weights += weight
-        steady = np.abs(agree) / max(weights, 1e-300) >= 2 * AGREE - 1
-        return Pushes(columns, total / max(weights, 1e-300), steady, *_words(model, chosen, "the average training row"))
+        parts = [(weight, _spread(cells, model.width) * _scale(fitted, model)) for fitted, weight, cells in _attributed(model, ready)]
+        if not parts:
+            return None
+        weights = sum(w for w, _ in parts)
+        chosen = _chosen(np.add.reduce([w * cells.sum(axis=1) for w, cells in parts]), model.problem)
+        pushes = [(w, np.take_along_axis(cells[:, :-1], chosen[:, None, None], axis=2)[:, :, 0]) for w, cells in parts]
+        total, agree = (np.add.reduce([w * f(p) for w, p in pushes]) / weights for f in (np.asarray, np.sign))
+        return Pushes(columns, total, np.abs(agree) >= 2 * AGREE - 1, *_words(model, chosen, "the average training row"))
 
 
 class Occlusion:
@@ -50,14 +49,11 @@ class Occlusion:
 
     name = "occlusion"
 
-    def explains(self, model: Any) -> bool:
-        return True
-
     def pushes(self, model: Any, data: Dataset) -> Pushes:
         table = data.rows.take(data.units)
         columns = tuple(table)
         base = model.predict_answers(rows_dataset(table))
-        chosen = base.argmax(axis=1) if model.problem.classes else np.zeros(table.rows, dtype=np.int64)
+        chosen = _chosen(base, model.problem)
         values = np.zeros((table.rows, len(columns)))
         at = max(1, CHUNK // max(1, table.rows))
         for start in range(0, len(columns), at):
@@ -69,26 +65,34 @@ class Occlusion:
         return Pushes(columns, values, np.ones_like(values, dtype=bool), *_words(model, chosen, "the same row with this cell empty"))
 
 
-def _able(model: Any) -> Iterator[tuple[Any, float]]:
-    """(fitted, weight) of the members that attribute, heaviest first, at most five models: one of each member, then the rest of their bags."""
-    members = sorted((m for m in model.members if m.weight > 0 and hasattr(m.fitted[0], "contributions")), key=lambda m: -m.weight)[:MOST_MODELS]
-    rounds = max((len(m.fitted) for m in members), default=0)
-    picked = [(m, k) for k in range(rounds) for m in members if k < len(m.fitted)][:MOST_MODELS]
-    for member in members:
-        asked = [k for m, k in picked if m is member]
-        for k in asked:
-            yield member.fitted[k], member.weight / len(asked)
+def _attributed(model: Any, data: Dataset) -> Iterator[tuple[Any, float, np.ndarray]]:
+    """(fitted, weight, contributions) of at most five models: one of each member that attributes, heaviest first, then more of their bags."""
+    members = sorted((m for m in model.members if m.weight > 0), key=lambda m: (m.recipe.learner in SLOW, -m.weight))
+    mute, given = set[int](), 0
+    for k in range(max((len(m.fitted) for m in members), default=0)):
+        for i, member in enumerate(members):
+            too_slow = given > 0 and member.recipe.learner in SLOW
+            if i in mute or k >= len(member.fitted) or given >= MOST_MODELS or too_slow:
+                continue
+            cells = member.fitted[k].contributions(data) if hasattr(member.fitted[k], "contributions") else None
+            if cells is None:
+                mute.add(i)
+                continue
+            given += 1
+            yield member.fitted[k], member.weight, cells
 
 
-def _towards(raw: np.ndarray, chosen: np.ndarray, width: int) -> np.ndarray:
-    """(n, columns) towards the chosen class from (n, columns + 1, k): log-odds of two classes, score against the mean of all for more."""
-    cells = raw[:, :-1, :]
+def _spread(cells: np.ndarray, width: int) -> np.ndarray:
+    """(n, columns + 1, classes or 1) from raw contributions: log-odds both ways for two classes, each score less the mean of the others for more."""
     if cells.shape[2] == 1:
-        sign = np.where(chosen == 0, -1.0, 1.0)[:, None] if width == 2 else 1.0
-        return np.asarray(cells[:, :, 0] * sign)
-    picked = np.take_along_axis(cells, chosen[:, None, None], axis=2)[:, :, 0]
-    rest = (cells.sum(axis=2) - picked) / (cells.shape[2] - 1)
-    return np.asarray(picked - rest)
+        return np.concatenate([-cells, cells], axis=2) if width == 2 else cells
+    rest = (cells.sum(axis=2, keepdims=True) - cells) / (cells.shape[2] - 1)
+    return np.asarray(cells - rest)
+
+
+def _chosen(score: np.ndarray, problem: Problem) -> np.ndarray:
+    """(n,) class that is explained: the positive one of two, the one with the highest score of more."""
+    return np.full(len(score), 1) if len(problem.classes) == 2 else score.argmax(axis=1)
 
 
 def _scale(fitted: Any, model: Any) -> float:

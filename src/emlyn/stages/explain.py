@@ -12,7 +12,7 @@ import numpy as np
 from emlyn import plugins
 from emlyn.context import Context
 from emlyn.core.dataset import Dataset, rows_dataset
-from emlyn.core.explainer import Explainer
+from emlyn.core.explainer import Pushes
 from emlyn.core.influence import influence
 from emlyn.core.intervals import from_influence
 from emlyn.core.metrics import Metric, metric
@@ -24,7 +24,7 @@ from emlyn.records.problem import Problem
 MOST_ROWS = 2_000
 FEWEST_ROWS = 200
 MOST_CURVES = 10
-CURVE_ROWS = 300
+CURVE_ROWS, FEWEST_CURVE_ROWS = 300, 60
 REPEATS = 5
 
 
@@ -56,27 +56,27 @@ def explain(model: Any, data: Dataset, problem: Problem, context: Context) -> Ex
     weight = None if data.weight is None else data.weight[rows]
     base = model.predict_answers(rows_dataset(table))
     groups = moving_together(table, base[:, -1])
-    seen, skipped = _permuted(model, table, _Truth(m, truth, base, weight), groups, rng, until - 0.3 * seconds)
+    seen, repeats = _permuted(model, table, _Truth(m, truth, base, weight), groups, rng, until - 0.5 * seconds)
     line = _noise_line(seen)
     cluster = None if data.group is None else data.group[rows]
     ranked = sorted(seen, key=lambda g: -g.value)
     curves = _curves(model, table, problem, [n for g in ranked for n in g.names if g.value > line], until, each)
     drivers = tuple(_driver(g, line, cluster, curves) for g in ranked)
     moved = "fall" if m.direction == "maximize" else "rise"
-    repeats = f"{moved} of {m.label or m.name} when a column is permuted, {REPEATS} times on {len(rows):,} rows"
-    left = f"; {skipped} of {len(groups)} groups of columns left out for time" if skipped else ""
-    return Explanation(f"permutation importance: {repeats}{left}", drivers, len(rows), "the rows of the evaluation", line)
+    done = f"{moved} of {m.label or m.name} when a column is permuted, {repeats} times on {len(rows):,} rows"
+    left = f"; {len(groups) - len(seen)} of {len(groups)} groups of columns left out for time" if len(seen) < len(groups) else ""
+    return Explanation(f"permutation importance: {done}{left}", drivers, len(rows), "the rows of the evaluation", line)
 
 
 def reasons(model: Any, data: Dataset) -> list[tuple[Reason, ...]]:
     """For each unit the columns that push its score away from the reference, strongest first.
 
-    The unit is log-odds towards the predicted class, or the target's own. Pushes whose sign the models of the ensemble do not agree
-    on are left out: a reason that another draw of the training rows would turn round is none.
+    The unit is log-odds towards the positive class (of many: the most probable one), or the target's own. Pushes whose sign the models of
+    the ensemble do not agree on are left out: a reason that another draw of the training rows would turn round is none.
     """
     if not len(data):
         return []
-    found = explainer_for(model).pushes(model, data)
+    found = pushes_of(model, data)
     table = data.rows
     columns = [table[name] for name in found.columns]
     order = np.argsort(-np.abs(found.values), axis=1, kind="stable")
@@ -87,10 +87,13 @@ def reasons(model: Any, data: Dataset) -> list[tuple[Reason, ...]]:
     return out
 
 
-def explainer_for(model: Any) -> Explainer:
-    """The first explainer plug-in that can say something about this model."""
-    found: Explainer = next(e for e in plugins.collect("explainers") if e.explains(model))
-    return found
+def pushes_of(model: Any, data: Dataset) -> Pushes:
+    """The pushes of the first explainer plug-in that has something to say about this model. Raises LookupError when none has."""
+    for explainer in plugins.collect("explainers"):
+        found: Pushes | None = explainer.pushes(model, data)
+        if found is not None:
+            return found
+    raise LookupError("no explainer plug-in has anything to say about this model")
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,26 +119,27 @@ def _affordable(model: Any, data: Dataset, rng: np.random.Generator, seconds: fl
     began = time.monotonic()
     model.predict_answers(rows_dataset(data.rows.take(data.units[probe])))
     each = max((time.monotonic() - began) / max(len(probe), 1), 1e-7)
-    size = int(np.clip(0.5 * seconds / (each * REPEATS * max(columns, 1)), FEWEST_ROWS, MOST_ROWS))
+    size = int(np.clip(0.3 * seconds / (each * max(columns, 1)), FEWEST_ROWS, MOST_ROWS))
     return np.sort(rng.permutation(len(data))[: min(len(data), size)]), each
 
 
 def _permuted(
     model: Any, table: Table, truth: _Truth, groups: Sequence[list[str]], rng: np.random.Generator, until: float
 ) -> tuple[list[_Group], int]:
-    n, found = table.rows, list[_Group]()
-    many = table.take(np.tile(np.arange(n), REPEATS))
-    for k, names in enumerate(groups):
-        if time.monotonic() > until and k:
-            return found, len(groups) - k
-        order = np.concatenate([rng.permutation(n) for _ in range(REPEATS)])
-        changed = many
-        for name in names:
-            changed = with_cells(changed, name, table[name].values[order])
-        answers = model.predict_answers(rows_dataset(changed)).reshape(REPEATS, n, -1)
-        worse = [truth.worse(a) for a in answers]
-        found.append(_Group(list(names), float(np.mean([w for w, _ in worse])), np.mean([r for _, r in worse], axis=0)))
-    return found, 0
+    """Every group once, then again as long as time allows: what each permutation costs, averaged."""
+    costs: list[list[tuple[float, np.ndarray]]] = [[] for _ in groups]
+    repeats = 0
+    for repeat in range(REPEATS):
+        for k, names in enumerate(groups):
+            if time.monotonic() > until and (k or repeat):
+                break
+            changed, order = table, rng.permutation(table.rows)
+            for name in names:
+                changed = with_cells(changed, name, table[name].values[order])
+            costs[k].append(truth.worse(model.predict_answers(rows_dataset(changed))))
+            repeats = max(repeats, repeat + 1)
+    seen = [(names, c) for names, c in zip(groups, costs, strict=True) if c]
+    return [_Group(list(names), float(np.mean([v for v, _ in c])), np.mean([r for _, r in c], axis=0)) for names, c in seen], repeats
 
 
 def _noise_line(groups: Sequence[_Group]) -> float:
@@ -165,11 +169,12 @@ def _curves(
     model: Any, table: Table, problem: Problem, names: Sequence[str], until: float, each: float
 ) -> dict[str, tuple[str, tuple[tuple[Any, float], ...]]]:
     """Effect curves of the strongest columns, as far as time allows: for classes on the probability of the last, or of the one most moved."""
-    rows = np.unique(np.linspace(0, table.rows - 1, min(table.rows, CURVE_ROWS)).astype(int))
+    most = (until - time.monotonic()) / (2 * each * max(1, min(len(names), MOST_CURVES)))
+    rows = np.unique(np.linspace(0, table.rows - 1, int(np.clip(most, FEWEST_CURVE_ROWS, min(table.rows, CURVE_ROWS)))).astype(int))
     part, found = table.take(rows), dict[str, tuple[str, tuple[tuple[Any, float], ...]]]()
     for name in names[:MOST_CURVES]:
         column = table[name]
-        if column.kind == "text" or (found and time.monotonic() + each * len(rows) * 12 > until):
+        if column.kind == "text" or (found and time.monotonic() + 2 * each * len(rows) > until):
             continue
         if column.missing[rows].all():
             continue

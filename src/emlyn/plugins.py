@@ -33,6 +33,7 @@ BUILT_IN: tuple[str, ...] = (
     "emlyn.checks.missing",
     "emlyn.checks.target",
     "emlyn.checks.leakage",
+    "emlyn.checks.circular",
     "emlyn.checks.structure",
     "emlyn.checks.enough",
     "emlyn.checks.fairness",

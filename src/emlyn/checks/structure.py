@@ -1,11 +1,183 @@
-"""Placeholder until written."""
+"""Structure: rows that belong together, order in time, places that differ, rows that look like another table's."""
 
 from __future__ import annotations
 
-from emlyn.core.check import Check
+import numpy as np
+
+from emlyn.checks._say import answer_share, found, listed, looked_at, number, percent, words_of
+from emlyn.core.check import Check, Material, Outcome, outcome
+from emlyn.core.splits import TWINS, count_twins
+from emlyn.core.structure import find_entities
 from emlyn.plugins import hook
+from emlyn.records.finding import Effect
+
+SITES = frozenset(
+    ["site", "center", "centre", "hospital", "clinic", "school", "store", "shop", "branch", "plant", "factory", "region", "state", "country", "lab", "batch", "city"]
+    + ["location", "station", "machine", "operator", "source", "campus", "district"]
+)
+
+
+def entities(m: Material) -> Outcome:
+    """Columns whose equal values mark rows of one person or thing (agreement lift; see docs/checks)."""
+    assert m.problem is not None and m.whole is not None
+    rule = m.problem.split
+    if rule.kind == "group" and rule.by != TWINS:
+        column = m.whole[rule.by]
+        known = column.values[~column.missing]
+        sizes = np.unique(known, return_counts=True)[1]
+        return outcome([
+            found(
+                "structure.entities", "info", (rule.by,), f"Rows belong to {len(sizes):,} entities ({rule.by}); all rows of one stay on one side of every split.",
+                detail=rule.why, n=m.whole.rows, effect=Effect("rows per entity", float(sizes.mean()) if len(sizes) else None), applied=True, fix="split by group",
+                why="A model judged on people it has already seen looks better than it is.",
+            )
+        ])  # fmt: skip
+    keys = [e for e in find_entities(m.raw, m.problem.target, m.seed) if e.name != rule.by]
+    return outcome([
+        found(
+            "structure.entities", "warn", (e.name,), f"Rows with the same {e.name} seem to be one and the same thing, but the split does not keep them together.",
+            detail=f"{e.entities:,} values; rows that share one agree on {listed(e.agree)}.", n=m.raw.rows, effect=Effect("share of columns", e.share),
+            why="A model judged on things it has already seen looks better than it is.", fix=f"--group {e.name} keeps them together",
+        )
+        for e in keys[:1]
+    ])  # fmt: skip
+
+
+def twins(m: Material) -> Outcome:
+    """Rows with equal features, which a random split would part."""
+    assert m.problem is not None and m.whole is not None
+    n = m.whole.rows
+    rows, copied = count_twins(m.whole, m.problem.features)
+    if rows < 0.005 * n or not copied:
+        return outcome()
+    kept = m.problem.split.kind in ("group", "time")
+    return outcome([
+        found(
+            "structure.twins", "warn", (), f"{rows:,} of {n:,} rows have a twin with exactly the same features; parted at random, a model would be judged on rows it has seen.",
+            detail="Copies, not coincidences: more pairs differ in no column than in exactly one.", n=n, effect=Effect("share of rows", rows / n),
+            why="White-wine quality >= 7 scores AUC 0.92 with twins parted and 0.84 with twins together.", applied=kept,
+            fix="twins are kept on one side of every split" if kept else "too few to decide the split; sealed rows are chosen by content, so twins stay together there",
+        )
+    ])  # fmt: skip
+
+
+def time(m: Material) -> Outcome:
+    """A known time: does the answer drift with it? Without one: do neighbouring rows have like answers (runs test)?"""
+    assert m.problem is not None and m.data is not None
+    share = answer_share(m)
+    n = len(share)
+    if n < 100:
+        return outcome()
+    if m.data.time is not None:
+        from scipy import stats
+
+        rho, p = stats.spearmanr(m.data.time, share)
+        drifts = abs(rho) > 0.1 and p < 1e-4
+        return outcome([
+            found(
+                "structure.time", "warn" if drifts else "info", (m.problem.time,),
+                f"{m.problem.target} {'changes' if drifts else 'does not clearly change'} over {m.problem.time}; the model is judged on later rows than it learned from.",
+                detail=f"Spearman correlation with time {rho:+.3f} (p = {p:.1g}).", n=n, effect=Effect("spearman", float(rho)), applied=True, fix="split forward in time",
+                why="A model is used on the future, not on a mixture of past and future.",
+            )
+        ])  # fmt: skip
+    z = _runs(share)
+    if z > -6:
+        return outcome()
+    return outcome([
+        found(
+            "structure.order", "info", (), "Rows that stand next to each other have like answers: the table is sorted, or its rows depend on their neighbours.",
+            detail=f"Wald-Wolfowitz runs test z = {z:.1f}.", n=n, effect=Effect("z", z), why="If the rows come in time order, name the time with --time.",
+        )
+    ])  # fmt: skip
+
+
+def _runs(share: np.ndarray) -> float:
+    """z of the Wald-Wolfowitz runs test on answers above against below the median; strongly negative = neighbours alike."""
+    high = share > np.median(share) if len(np.unique(share)) > 2 else share > share.min()
+    a, b = float(high.sum()), float((~high).sum())
+    if min(a, b) < 10:
+        return 0.0
+    n = a + b
+    runs = 1 + float((high[1:] != high[:-1]).sum())
+    expected = 1 + 2 * a * b / n
+    return float((runs - expected) / np.sqrt(max(1e-12, 2 * a * b * (2 * a * b - n) / (n * n * (n - 1)))))
+
+
+def sites(m: Material) -> Outcome:
+    """Places or batches whose answers differ more than chance, and the score when each is left out in turn."""
+    from scipy import stats
+
+    assert m.problem is not None and m.data is not None
+    findings, p_values = [], {}
+    share = answer_share(m)
+    for one in looked_at(m, "category", "number"):
+        codes = one.column.as_coded()
+        assert codes.levels is not None
+        used = int((np.bincount(codes.values[codes.values >= 0], minlength=1) >= 20).sum())
+        if not SITES & set(words_of(one.name)) or not 2 <= used <= 60:
+            continue
+        groups = [share[codes.values == k] for k in range(len(codes.levels)) if (codes.values == k).sum() >= 20]
+        if m.data.classes:
+            table = np.array([[g.sum(), len(g) - g.sum()] for g in groups])
+            if (table.sum(axis=0) == 0).any():
+                continue
+            p = float(stats.chi2_contingency(table).pvalue)
+        else:
+            p = float(stats.kruskal(*groups).pvalue)
+        means = np.array([g.mean() for g in groups])
+        spread = float(means.max() - means.min()) if m.data.classes else float((means.max() - means.min()) / max(share.std(), 1e-300))
+        name = f"structure.sites:{one.name}"
+        p_values[name] = p
+        if spread > (0.1 if m.data.classes else 0.3):
+            unit = "difference of rates" if m.data.classes else "difference in standard deviations"
+            low, high = (percent(means.min()), percent(means.max())) if m.data.classes else (number(float(means.min())), number(float(means.max())))
+            findings.append(found(
+                "structure.sites", "info", (one.name,), f"The answers differ from one {one.name} to another: from {low} to {high}.", n=len(share),
+                detail=f"{len(groups)} with at least 20 rows; p = {p:.1g}.", effect=Effect(unit, spread),
+                why="A model may learn the place instead of the cause, and fail at a new place.", fix=f"for use at new places judge it with --group {one.name}",
+            ))  # fmt: skip
+    return Outcome(tuple(findings), p_values=p_values)
+
+
+def drift(m: Material) -> Outcome:
+    """Columns that are distributed otherwise in another table (`--against`), and how well the two can be told apart."""
+    from emlyn.core.dataset import rows_dataset
+    from emlyn.core.probe import column_strengths
+    from emlyn.core.table import Table, text_column
+
+    assert m.reference is not None and m.table is not None
+    shared = [n for n in m.table if n in m.reference and m.table[n].kind == m.reference[n].kind and m.table[n].coded == m.reference[n].coded]
+    here, there = m.table.select(shared), m.reference.select(shared)
+    joined = {}
+    for n in shared:
+        a, b = here[n], there[n]
+        joined[n] = type(a)(a.kind, np.r_[a.values, b.values]) if a.levels is None else text_column([*a.strings(), *b.strings()], a.kind)
+    side = np.r_[np.zeros(here.rows, dtype=np.int64), np.ones(there.rows, dtype=np.int64)]
+    told = column_strengths(rows_dataset(Table(joined), side, classes=2), shared, m.seed)
+    error = np.sqrt((here.rows + there.rows + 1) / (12 * here.rows * there.rows))
+    findings = [
+        found(
+            "structure.drift", "warn", (n,), f"{n} is distributed otherwise in the other table.", detail=f"A shallow tree on it tells the two tables apart with AUC {s.score:.3f}.",
+            n=len(side), effect=Effect("auc", s.score, s.score - 1.96 * error, min(1.0, s.score + 1.96 * error)),
+            why="What was learned on one may not hold on the other.", fix="look at how the two were collected; retrain if the new one is right",
+        )
+        for n, s in sorted(told.items(), key=lambda kv: -kv[1].score)
+        if s.score > max(0.6, 0.5 + 3 * error)
+    ]  # fmt: skip
+    gone, new = [n for n in m.reference if n not in m.table], [n for n in m.table if n not in m.reference]
+    if gone or new:
+        says = "; ".join(x for x in (f"only in the other table: {listed(gone)}" if gone else "", f"only in this one: {listed(new)}" if new else "") if x)
+        findings.append(found("structure.columns", "warn", (*gone, *new), f"The tables do not have the same columns ({says}).", n=len(side)))
+    return outcome(findings)
 
 
 @hook
 def emlyn_checks() -> list[Check]:
-    return []
+    return [
+        Check("structure.entities", "rows of one entity", ("whole", "problem", "raw"), entities, source="agreement lift of rows that share a key"),
+        Check("structure.twins", "rows with equal features", ("whole", "problem"), twins),
+        Check("structure.time", "answers that change over time", ("problem", "data"), time, source="Spearman; Wald, Wolfowitz 1940"),
+        Check("structure.sites", "places that differ", ("table", "problem", "data"), sites, source="chi-squared, Kruskal-Wallis; Benjamini-Hochberg"),
+        Check("structure.drift", "another table that differs", ("table", "reference"), drift, source="domain classifier, one column at a time"),
+    ]

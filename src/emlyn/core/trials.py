@@ -22,6 +22,10 @@ from emlyn.records.plan import Recipe
 from emlyn.records.problem import Problem
 
 
+MOST_PER_LEARNER = 4
+"""Candidates of one learner that an ensemble is chosen from at most."""
+
+
 @dataclass(frozen=True, eq=False)
 class FoldResult:
     """One recipe learned on one fold."""
@@ -205,6 +209,16 @@ class Trials:
         """Candidates with an answer for every unit that any fold asks; before there is one, those that reach furthest."""
         reach = max((len(c.results) for c in self.candidates), default=0)
         return [c for c in self.candidates if reach and len(c.results) == reach]
+
+    def eligible(self) -> list[Candidate]:
+        """The usable candidates an ensemble is chosen from: the few best of each learner, so that many siblings do not fit the noise of the same
+        rows; baselines only where nothing else was learned (adding a constant costs a rank metric nothing and ruins the probabilities)."""
+        sign = -1 if self.metric.direction == "maximize" else 1
+        kept: list[Candidate] = []
+        for c in sorted(self.usable(), key=lambda c: sign * self.score(c)[0]):
+            if sum(k.recipe.learner == c.recipe.learner for k in kept) < MOST_PER_LEARNER:
+                kept.append(c)
+        return [c for c in kept if c.recipe.learner != "baseline"] or kept
 
     def baseline(self) -> Candidate | None:
         """The floor: the first candidate of the `baseline` learner."""

@@ -23,14 +23,13 @@ from emlyn.records.journal import Entry
 from emlyn.records.plan import Recipe
 from emlyn.records.problem import Problem
 
-MOST_PER_LEARNER = 4
 REFIT_STEPS = 1.1
 """A model of all rows gets this many times the rounds that were best on a part of them."""
 
 
 def ensemble(trials: Trials, data: Dataset, problem: Problem, context: Context) -> Model:
     """The weighted, calibrated model. Raises Interrupted when no trial has any answer."""
-    candidates = _capped(trials)
+    candidates = trials.eligible()
     if not candidates:
         raise Interrupted("stopped before there was a model")
     rows = trials.covered(candidates)
@@ -49,18 +48,6 @@ def ensemble(trials: Trials, data: Dataset, problem: Problem, context: Context) 
     trials.say(Entry(at, "ensemble", change=kept, evidence={"score": score, "calibration": calibration.kind, "gain": calibration.gain}, verdict="kept"))
     context.emit("ensemble", f"{len(members)} members, {trials.metric.name} {score:.5g}: {kept}", score=score, members=[m.recipe.name for m in members])
     return Model(problem, members, trials.width, ready(data, context.seed).shared.get("encoder"), calibration=calibration, bounds=_bounds(data, problem), score=score)
-
-
-def _capped(trials: Trials) -> list[Candidate]:
-    """The usable candidates: of each learner the few best, so that many siblings do not fit the noise of the same rows."""
-    sign = -1 if trials.metric.direction == "maximize" else 1
-    ranked = sorted(trials.usable(), key=lambda c: sign * trials.score(c)[0])
-    kept: list[Candidate] = []
-    for c in ranked:
-        if sum(k.recipe.learner == c.recipe.learner for k in kept) < MOST_PER_LEARNER:
-            kept.append(c)
-    strong = [c for c in kept if c.recipe.learner != "baseline"]
-    return strong or kept
 
 
 def _members(chosen: list[tuple[Candidate, float]], trials: Trials, data: Dataset, context: Context) -> tuple[Member, ...]:

@@ -101,7 +101,7 @@ def evaluate_oof(trials: Trials, data: Dataset, problem: Problem, context: Conte
     Rows that no fold asked about (the earliest, where folds run forward in time) are left out.
     """
     assert data.answers is not None
-    candidates = trials.usable()
+    candidates = trials.eligible()
     rows = trials.covered(candidates)
     weight = None if data.weight is None else data.weight[rows]
     stored = OutOfFold([trials.oof(c.recipe.name)[rows] for c in candidates], trials.fold_of[rows], data.answers[rows], weight)

@@ -1,0 +1,177 @@
+"""Intervals against published numbers, against other libraries, and against what they promise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from emlyn.core import intervals
+from emlyn.core.ensembling import blend, greedy_weights
+from emlyn.core.intervals import FEWEST_EVENTS, difference_of_proportions, measure, paired_difference, proportion
+from emlyn.core.metrics import metric
+from emlyn.core.reliability import calibration_measures
+from emlyn.core.selection import OutOfFold, corrected
+from emlyn.records.evaluation import Measure
+
+
+@pytest.mark.parametrize(("hits", "n", "low", "high"), [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (1, 29, 0.0061, 0.1718)])
+def test_wilson_gives_the_published_limits(hits: int, n: int, low: float, high: float) -> None:
+    """Newcombe 1998, Statistics in Medicine 17: 857-872, table I, method 3."""
+    found = proportion(hits, n)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_newcombe_gives_the_published_limits() -> None:
+    """Newcombe 1998, Statistics in Medicine 17: 873-890, table II, method 10: 56/70 - 48/80."""
+    found = difference_of_proportions(proportion(56, 70), proportion(48, 80))
+    assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
+
+
+@pytest.mark.parametrize("hits", [0, 50])
+def test_nothing_seen_is_the_rule_of_three(hits: int) -> None:
+    found = proportion(hits, 50)
+    assert found.high - found.low == pytest.approx(3 / 50, abs=0.002)
+    assert found.method == "rule of three"
+
+
+def test_exact_poisson_and_katz() -> None:
+    assert (intervals.rate(5, 1).low, intervals.rate(5, 1).high) == pytest.approx((1.6235, 11.6683), abs=1e-4)
+    ratio = intervals.ratio_of_proportions(20, 100, 10, 100)
+    half = 1.959964 * np.sqrt(0.8 / 20 + 0.9 / 10)
+    assert (ratio.value, ratio.low, ratio.high) == pytest.approx((2, 2 * np.exp(-half), 2 * np.exp(half)))
+
+
+def test_delong_equals_the_slow_definition() -> None:
+    rng = np.random.default_rng(1)
+    y = rng.uniform(size=150) < 0.4
+    s = (rng.normal(size=150) + y).round(1)
+    wins = (s[y][:, None] > s[~y]) + 0.5 * (s[y][:, None] == s[~y])
+    area = wins.mean()
+    variance = wins.mean(axis=1).var(ddof=1) / y.sum() + wins.mean(axis=0).var(ddof=1) / (~y).sum()
+    found = intervals.roc_area(y, s)
+    middle, reach = np.log(area / (1 - area)), np.sqrt(variance) / (area * (1 - area))
+    assert found.value == pytest.approx(area)
+    assert found.low == pytest.approx(1 / (1 + np.exp(-(middle - 1.98 * reach))), abs=2e-3)
+    assert found.high == pytest.approx(1 / (1 + np.exp(-(middle + 1.98 * reach))), abs=2e-3)
+
+
+def test_too_few_events_get_a_value_but_no_interval() -> None:
+    rng = np.random.default_rng(0)
+    y = np.arange(500) < FEWEST_EVENTS - 1
+    found = intervals.roc_area(y, rng.normal(size=500) + y)
+    assert found.value is not None
+    assert found.low is None
+    assert found.method == "too few events for an interval"
+
+
+def test_mcnemar_is_exact() -> None:
+    a = np.r_[np.ones(12, bool), np.zeros(3, bool), np.ones(85, bool)]
+    b = np.r_[np.zeros(12, bool), np.ones(3, bool), np.ones(85, bool)]
+    found, p = intervals.mcnemar(a, b)
+    assert p == pytest.approx(stats.binomtest(12, 15).pvalue)
+    assert found.value == pytest.approx(0.09)
+    assert found.low is not None
+    assert found.low > 0
+
+
+def test_nadeau_bengio_is_wider_than_the_naive_t() -> None:
+    values = np.array([0.8, 0.82, 0.79, 0.83, 0.81])
+    found = intervals.over_folds(values, 0.25)
+    naive = stats.t.ppf(0.975, 4) * values.std(ddof=1) / np.sqrt(5)
+    assert (found.high - found.low) / 2 == pytest.approx(naive * np.sqrt((1 / 5 + 0.25) * 5))
+
+
+def test_repeated_rows_do_not_narrow_a_clustered_interval() -> None:
+    """Ten copies of each row, told as ten rows of one entity, know no more than the one row."""
+    rng = np.random.default_rng(2)
+    y = rng.integers(0, 2, 200)
+    p = np.clip(0.5 + 0.3 * (y - 0.5) + rng.normal(0, 0.2, 200), 0.01, 0.99)
+    both = np.column_stack([1 - p, p])
+    for name in ("roc_auc", "log_loss", "accuracy", "balanced_accuracy"):
+        once = measure(metric(name), y, both, cluster=np.arange(200))
+        many = measure(metric(name), np.repeat(y, 10), np.repeat(both, 10, axis=0), cluster=np.repeat(np.arange(200), 10))
+        assert (many.low, many.high) == pytest.approx((once.low, once.high), rel=1e-6), name
+
+
+def test_whole_number_weights_move_the_value_as_repeated_rows_do() -> None:
+    rng = np.random.default_rng(3)
+    y, w = rng.normal(size=100), rng.integers(1, 4, 100).astype(float)
+    p = (y + rng.normal(size=100))[:, None]
+    found = measure(metric("rmse"), y, p, w)
+    again = measure(metric("rmse"), np.repeat(y, w.astype(int)), np.repeat(p, w.astype(int), axis=0))
+    assert found.value == pytest.approx(again.value)
+    assert found.high - found.low > again.high - again.low
+
+
+def test_the_same_predictions_do_not_differ() -> None:
+    rng = np.random.default_rng(4)
+    y = rng.integers(0, 2, 100)
+    p = rng.dirichlet([1, 1], 100)
+    for name in ("roc_auc", "log_loss", "f1"):
+        found, chance = paired_difference(metric(name), y, p, p)
+        assert (found.value, found.low, found.high, chance) == (0, 0, 0, 1), name
+
+
+def test_one_outlier_gets_no_interval_rather_than_a_wrong_one() -> None:
+    y = np.r_[np.zeros(99), 1e6]
+    found = measure(metric("rmse"), y + np.random.default_rng(0).normal(size=100), np.zeros((100, 1)))
+    assert found.low is None
+    assert "few rows" in found.method
+
+
+def _world(rng: np.random.Generator, n: int, prevalence: float) -> tuple[np.ndarray, np.ndarray]:
+    y = (rng.uniform(size=n) < prevalence).astype(int)
+    p = 1 / (1 + np.exp(-(np.log(prevalence / (1 - prevalence)) + 1.4 * (rng.normal(size=n) + 1.4 * y) - 0.98)))
+    return y, np.column_stack([1 - p, p])
+
+
+@pytest.mark.parametrize(("name", "n", "prevalence"), [("roc_auc", 150, 0.3), ("log_loss", 150, 0.2), ("brier", 400, 0.05), ("accuracy", 100, 0.5), ("f1", 200, 0.3)])
+def test_intervals_hold_what_they_promise(name: str, n: int, prevalence: float) -> None:
+    """Coverage over 600 draws within four standard errors of 95 %; a Wald or percentile interval fails here."""
+    truth = metric(name).score(*_world(np.random.default_rng(99), 400_000, prevalence), None)
+    rng = np.random.default_rng(5)
+    found = [measure(metric(name), *_world(rng, n, prevalence)) for _ in range(600)]
+    held = [m.low <= truth <= m.high for m in found if m.low is not None and m.high is not None]
+    assert len(held) > 550
+    assert abs(np.mean(held) - 0.95) < 4 * np.sqrt(0.95 * 0.05 / 600)
+
+
+def test_calibration_is_measured_right() -> None:
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=20_000)
+    hit = (rng.uniform(size=20_000) < 1 / (1 + np.exp(-x))).astype(int)
+    right = calibration_measures(hit, 1 / (1 + np.exp(-x)))
+    wrong = calibration_measures(hit, 1 / (1 + np.exp(-(2 * x + 0.5))))
+    assert _holds(right["calibration_slope"], 1)
+    assert _holds(right["calibration_intercept"], 0)
+    assert _holds(right["observed_expected"], 1)
+    assert right["ici"].value < 0.02
+    assert abs(right["spiegelhalter_z"].value) < 3
+    assert _holds(wrong["calibration_slope"], 0.5)
+    assert wrong["ici"].value > 0.05
+    assert abs(wrong["spiegelhalter_z"].value) > 5
+
+
+def _holds(found: Measure, value: float) -> bool:
+    return found.low is not None and found.high is not None and found.low <= value <= found.high
+
+
+def test_a_correction_for_selection_takes_the_luck_out() -> None:
+    """Forty recipes that all guess: the best looks good, the corrected score is chance."""
+    rng, naive, honest = np.random.default_rng(7), [], []
+    for _ in range(20):
+        truth, fold = rng.integers(0, 2, 300), np.arange(300) % 5
+        p = rng.uniform(0.2, 0.8, (40, 300))
+        stored = OutOfFold([np.column_stack([1 - q, q]) for q in p], fold, truth)
+        m = metric("roc_auc")
+        naive.append(m.score(truth, blend(stored.candidates, greedy_weights(stored.candidates, truth, m)), None))
+        honest.append(m.score(truth, corrected(stored, m, calibrate=False), None))
+    assert np.mean(naive) > 0.6
+    assert abs(np.mean(honest) - 0.5) < 3 * 0.033 / np.sqrt(20)
+
+
+def test_a_choice_made_on_one_fold_cannot_be_judged() -> None:
+    p = np.full((10, 2), 0.5)
+    with pytest.raises(ValueError, match="only fold"):
+        corrected(OutOfFold([p, p], np.zeros(10, int), np.arange(10) % 2), metric("log_loss"), calibrate=False)

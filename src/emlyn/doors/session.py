@@ -73,7 +73,7 @@ class Session:
         return results.train(trained.version, trained.evidence, times), trained
 
     def _watch(self, event: Event) -> None:
-        if self.first is None and event.kind in ("model.first", "trial.end") and not event.data.get("baseline"):
+        if self.first is None and event.kind == "model.first":
             self.first = event.at
 
     def _stop(self, number: int, frame: FrameType | None) -> None:

@@ -40,7 +40,7 @@ def demo(
     budget: str = typer.Option("60s", "--budget", help="A maximum of wall-clock time."),
     json: bool = JSON,
 ) -> None:
-    """A first run on bundled real data: a diagnosis from a dirty export."""
+    """A first run on bundled real data."""
     from emlyn.doors.cli import train
     from emlyn.samples import DIRTY
 

@@ -9,7 +9,7 @@ from emlyn.doors.cli.train import JSON
 
 
 def models(name: str = typer.Argument(None, help="One model; without it, all of them."), json: bool = JSON) -> None:
-    """The registry: versions with aliases, evaluation, lineage, and who decided what."""
+    """The registry: versions, aliases, decisions."""
     from emlyn.doors import python
     from emlyn.doors.cli import show
 
@@ -52,7 +52,7 @@ def rollback(
     why: str = typer.Option("by hand", "--why", help="The reason, kept in the history."),
     json: bool = JSON,
 ) -> None:
-    """Give the champion's place back to the version that held it before."""
+    """Go back to the champion before."""
     from emlyn.doors import python
     from emlyn.doors.cli import show
 

@@ -104,8 +104,10 @@ def _trial_line(event: Event) -> str:
     score = number(data.get("score"))
     spread = f" ± {number(data['spread'])}" if data.get("spread") else ""
     best = f"; best {number(data['best'])}" if data.get("best") is not None else ""
-    note = f" ({data['note']})" if data.get("note") else ""
-    return f"trial {data.get('recipe', '')}: {data.get('metric', 'score')} {score}{spread}{best}{note}"
+    if data.get("score") is None:
+        return f"trial {event.message}"
+    kept = "" if data.get("status") == "done" else f", {data.get('status')}"
+    return f"trial {data.get('recipe', '')}: {data.get('metric', 'score')} {score}{spread}{kept}{best}"
 
 
 def watch(budget: float, quiet: bool = False) -> Lines | Live:

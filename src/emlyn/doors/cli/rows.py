@@ -24,7 +24,10 @@ def audit(
     budget: str = typer.Option("5m", "--budget", help="A maximum of wall-clock time."),
     json: bool = JSON,
 ) -> None:
-    """The data card alone: types, findings, the framing it would choose; with --against also drift."""
+    """The data card: what the columns are, what is wrong.
+
+    Types, findings, and (with --target) the framing it would choose; with --against also drift.
+    """
     from emlyn.doors import python
     from emlyn.doors.cli import show
 
@@ -40,7 +43,10 @@ def predict(
     explain: bool = typer.Option(False, "--explain", help="Add the main reasons for each row."),
     json: bool = JSON,
 ) -> None:
-    """Batch scoring: one output row per input row, in order; refused rows are kept, with the reason."""
+    """Score rows in batch.
+
+    One output row per input row, in order; refused rows are kept, with the reason.
+    """
     from emlyn.doors import python
     from emlyn.doors.cli import show
 
@@ -56,7 +62,10 @@ def evaluate(
     data: str = typer.Argument(..., help="Labelled rows."),
     json: bool = JSON,
 ) -> None:
-    """The evaluation on labelled rows that the model has not seen."""
+    """Judge a model on labelled rows.
+
+    The rows should be ones that the model has not seen.
+    """
     from emlyn.doors import python
     from emlyn.doors.cli import show
 
@@ -108,7 +117,10 @@ def report(
     as_: str = typer.Option("report", "--as", help="report, model-card, datasheet, tripod-ai, probast-ai, stard-ai, eu-ai-act or sr-26-2."),
     json: bool = JSON,
 ) -> None:
-    """The self-contained HTML report, or a document for a regulator."""
+    """Write the HTML report or a document.
+
+    The report is one self-contained file; documents follow a regulator's or a journal's items.
+    """
     from emlyn.doors import python
     from emlyn.doors.cli import show
 

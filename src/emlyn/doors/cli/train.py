@@ -39,7 +39,10 @@ def train(
     config: str = typer.Option(None, "--config", help="A YAML file with any of these options; flags win."),
     json: bool = JSON,
 ) -> None:
-    """The main job: read, audit, frame, plan, search, ensemble, evaluate on sealed rows, explain, package, register, report."""
+    """The main job: from a table to a registered model.
+
+    Read, audit, frame, plan, search, ensemble, evaluate on sealed rows, explain, package, register, report.
+    """
     flags = {
         "target": target, "task": task, "metric": metric, "budget": budget, "trials": trials, "test": test, "time": time, "group": group, "id": id,
         "weight": weight, "types": type or None, "sensitive": sensitive or None, "exclude": exclude or None, "include": known or None, "positive": positive,

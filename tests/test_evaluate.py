@@ -155,7 +155,7 @@ def test_natural_frequencies_add_up() -> None:
 
 
 def test_a_guessing_model_must_not_be_used() -> None:
-    y, p = binary(signal=0.0)
+    y, _ = binary(signal=0.0)
     noise = np.random.default_rng(1).uniform(0.1, 0.3, len(y))
     found = evaluate_sealed(Frozen(np.column_stack([1 - noise, noise])), sealed(y), BINARY, context())
     assert found.verdict.word == "do not use yet"

@@ -20,6 +20,8 @@ from emlyn.records.problem import Problem
 
 MOST_MODELS = 5
 """Fitted models that are asked: the heaviest members first. Their agreement on a sign is what makes a reason steady."""
+MOST_ROUNDS = 800
+"""Boosting rounds they may have together, so that one row's reasons stay within milliseconds; the first one is always asked."""
 SLOW = ("catboost",)
 """Learners whose attribution takes milliseconds whatever the rows: asked only where no other member attributes."""
 AGREE = 0.8
@@ -66,19 +68,23 @@ class Occlusion:
 
 
 def _attributed(model: Any, data: Dataset) -> Iterator[tuple[Any, float, np.ndarray]]:
-    """(fitted, weight, contributions) of at most five models: one of each member that attributes, heaviest first, then more of their bags."""
+    """(fitted, weight, contributions) of at most five models: one of each member that attributes, heaviest first, then more of their bags.
+
+    Which ones follows from the model alone, never from the clock, so a row has the same reasons every time.
+    """
     members = sorted((m for m in model.members if m.weight > 0), key=lambda m: (m.recipe.learner in SLOW, -m.weight))
-    mute, given = set[int](), 0
+    mute, given, rounds = set[int](), 0, 0
     for k in range(max((len(m.fitted) for m in members), default=0)):
         for i, member in enumerate(members):
-            too_slow = given > 0 and member.recipe.learner in SLOW
+            steps = getattr(member.fitted[min(k, len(member.fitted) - 1)], "steps", None) or 0
+            too_slow = given > 0 and (member.recipe.learner in SLOW or rounds + steps > MOST_ROUNDS)
             if i in mute or k >= len(member.fitted) or given >= MOST_MODELS or too_slow:
                 continue
             cells = member.fitted[k].contributions(data) if hasattr(member.fitted[k], "contributions") else None
             if cells is None:
                 mute.add(i)
                 continue
-            given += 1
+            given, rounds = given + 1, rounds + steps
             yield member.fitted[k], member.weight, cells
 
 

@@ -22,7 +22,7 @@ from emlyn.records.evaluation import Driver, Explanation, Reason
 from emlyn.records.problem import Problem
 
 MOST_ROWS = 2_000
-FEWEST_ROWS = 200
+FEWEST_ROWS = 100
 MOST_CURVES = 10
 CURVE_ROWS, FEWEST_CURVE_ROWS = 300, 60
 REPEATS = 5

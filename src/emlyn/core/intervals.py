@@ -14,7 +14,7 @@ from emlyn.core.influence import influence, of_mean
 from emlyn.core.metrics import Metric, auc
 from emlyn.records.evaluation import Measure
 
-FEWEST_DF = 5.0
+FEWEST_DF = 2.2
 FEWEST_EVENTS = 20
 """Rows of the smaller class below which a ranking metric gets no interval: no method covers there (logit DeLong .83 to .92)."""
 FEWEST_FOR_LOSS = 10
@@ -92,7 +92,7 @@ def from_influence(value: float, rows: np.ndarray, cluster: np.ndarray | None = 
 
     `scale` plain: Hall's skewness-removing transformation of t (Hall 1992, "On the removal of skewness by transformation").
     `scale` logit: symmetric on the log-odds of a value in 0..1. Degrees of freedom follow from the kurtosis of the influences, so that a
-    metric that rests on a few rows gets the wide interval it deserves, and none where fewer than five are left (`effective_df`).
+    metric that rests on a few rows gets the wide interval it deserves, and none where a single row decides (`effective_df`).
     """
     parts = by_cluster(rows, cluster)
     count = len(parts)
@@ -100,7 +100,7 @@ def from_influence(value: float, rows: np.ndarray, cluster: np.ndarray | None = 
         return refused(value, len(rows), "too few rows for an interval")
     se, df = float(np.sqrt(count / (count - 1) * (parts**2).sum())), effective_df(parts)
     if se > 0 and df < FEWEST_DF:
-        return refused(value, len(rows), "a few rows decide it: no honest interval")
+        return refused(value, len(rows), "one or two rows decide it: no honest interval")
     z = _quantile(level, df)
     suffix = "" if cluster is None else f", {count} clusters"
     if se == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -94,6 +95,37 @@ def newcombe(hits: tuple[float, float], n: tuple[float, float]) -> tuple[float, 
     (l1, u1), (l2, u2) = wilson(hits[0], n[0]), wilson(hits[1], n[1])
     d = p1 - p2
     return d, float(d - np.hypot(p1 - l1, u2 - p2)), float(d + np.hypot(u1 - p1, p2 - l2))
+
+
+def two_sided(z: float) -> float:
+    """Two-sided p-value of a standard normal z."""
+    return math.erfc(abs(z) / math.sqrt(2))
+
+
+def average_ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks from 1, ties sharing their average (n,)."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts).astype(np.float64)
+    return (last - (counts - 1) / 2)[inverse]
+
+
+def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
+    """Spearman's correlation; 0 where one side is constant."""
+    a, b = average_ranks(x), average_ranks(y)
+    return float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else 0.0
+
+
+def difference_p(hits: tuple[float, float], n: tuple[float, float]) -> float:
+    """Two-sided p-value that two shares are equal (pooled z-test; both samples have at least ten rows)."""
+    pooled = (hits[0] + hits[1]) / (n[0] + n[1])
+    error = math.sqrt(max(pooled * (1 - pooled) * (1 / n[0] + 1 / n[1]), 1e-300))
+    return two_sided((hits[0] / n[0] - hits[1] / n[1]) / error)
+
+
+def sample_of(m: Material, most: int) -> np.ndarray:
+    """Positions of at most so many rows of the material, in order."""
+    n = m.raw.rows
+    return np.arange(n) if n <= most else np.sort(np.random.default_rng(m.seed).choice(n, most, replace=False))
 
 
 def answer_share(m: Material) -> np.ndarray:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from emlyn.checks._say import Looked, answer_share, found, listed, looked_at, newcombe, number, percent, words_of
+from emlyn.checks._say import Looked, answer_share, found, listed, looked_at, newcombe, number, percent, sample_of, words_of
 from emlyn.core.check import Check, Material, Outcome, outcome
 from emlyn.core.dataset import rows_dataset
 from emlyn.core.probe import column_strengths
@@ -17,14 +17,20 @@ SENSITIVE = frozenset(
     ["sex", "gender", "female", "male", "race", "ethnicity", "ethnic", "nationality", "nation", "citizenship", "foreign", "religion", "age", "birth", "dob"]
     + ["disability", "disabled", "pregnant", "orientation", "marital", "immigrant", "caste", "native"]
 )
+PEOPLE = frozenset(
+    ["income", "salary", "job", "occupation", "education", "employment", "housing", "household", "customer", "patient", "person", "student", "employee", "bmi"]
+    + ["dependents", "children", "partner", "smoker", "diagnosis", "loan", "credit", "zip", "postcode"]
+)
 GROUP_ROWS, GROUP_EVENTS = 100, 20
 
 
 def sensitive_columns(m: Material) -> Iterator[Looked]:
     """Columns that the user called sensitive, or whose name says so."""
     named = set(m.problem.sensitive)  # type: ignore[union-attr]
+    hints = {one.name: (SENSITIVE | PEOPLE) & set(words_of(one.name)) for one in looked_at(m, features_only=False) if one.column.kind != "text"}
+    people = len([name for name, words in hints.items() if words]) >= 2  # things have an age too
     for one in looked_at(m, features_only=False):
-        if one.name in named or (not named and SENSITIVE & set(words_of(one.name)) and one.column.kind != "text"):
+        if one.name in named or (not named and people and SENSITIVE & hints.get(one.name, frozenset())):
             yield one
 
 
@@ -105,7 +111,8 @@ def proxies(m: Material) -> Outcome:
         others = [n for n in m.problem.features if n != one.name and not (SENSITIVE & set(words_of(n)) & set(words_of(one.name)))]
         if not others:
             continue
-        told = column_strengths(rows_dataset(m.table, largest[0].astype(np.int64), classes=2), others[:60], m.seed)
+        rows = sample_of(m, 5_000)
+        told = column_strengths(rows_dataset(m.table.take(rows), largest[0][rows].astype(np.int64), classes=2), others[:60], m.seed)
         strong = sorted((n for n in others[:60] if told[n].score > 0.65), key=lambda n: -told[n].score)
         if strong:
             findings.append(found(

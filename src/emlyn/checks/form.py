@@ -52,11 +52,15 @@ def constant(m: Material) -> Outcome:
             what = f"{one.name} has the same value in every row ({_cell(one, 0)})."
             f = found("form.constant", "info", (one.name,), what, detail="One distinct value, no missing cell.", n=len(known), fix="left out of the features")
         elif len(known) == 0:
-            f = found("form.empty_column", "info", (one.name,), f"{one.name} holds no value.", n=len(one.column), fix="left out of the features")
+            f = found("form.constant", "info", (one.name,), f"{one.name} holds no value.", n=len(one.column), fix="left out of the features")
         else:
             continue
         findings.append(f)
         repairs.append(repair(f, one.name, "left out: it tells nothing", role="excluded"))
+    for card in m.card.columns:
+        if card.role == "excluded" and card.distinct <= 1 and card.rows > 1:
+            what = f"{card.name} has the same value in every row." if card.distinct else f"{card.name} holds no value."
+            findings.append(found("form.constant", "info", (card.name,), what, detail=card.why, n=card.rows, fix="left out of the features", applied=True))
     return outcome(findings, repairs)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from emlyn.checks._say import answer_share, found, listed, looked_at, number, percent, words_of
+from emlyn.checks._say import answer_share, average_ranks, found, listed, looked_at, number, percent, rank_correlation, two_sided, words_of
 from emlyn.core.check import Check, Material, Outcome, outcome
 from emlyn.core.splits import TWINS, count_twins
 from emlyn.core.structure import find_entities
@@ -47,8 +47,8 @@ def twins(m: Material) -> Outcome:
     """Rows with equal features, which a random split would part."""
     assert m.problem is not None and m.whole is not None
     n = m.whole.rows
-    rows, copied = count_twins(m.whole, m.problem.features)
-    if rows < 0.005 * n or not copied:
+    rows, copied = count_twins(m.whole, m.problem.features, 0.005)
+    if not copied:
         return outcome()
     kept = m.problem.split.kind in ("group", "time")
     return outcome([
@@ -62,51 +62,28 @@ def twins(m: Material) -> Outcome:
 
 
 def time(m: Material) -> Outcome:
-    """A known time: does the answer drift with it? Without one: do neighbouring rows have like answers (runs test)?"""
+    """Does the answer drift with the time that orders the rows?"""
     assert m.problem is not None and m.data is not None
     share = answer_share(m)
     n = len(share)
-    if n < 100:
+    if n < 100 or m.data.time is None:
         return outcome()
-    if m.data.time is not None:
-        from scipy import stats
-
-        rho, p = stats.spearmanr(m.data.time, share)
-        drifts = abs(rho) > 0.1 and p < 1e-4
-        return outcome([
-            found(
-                "structure.time", "warn" if drifts else "info", (m.problem.time,),
-                f"{m.problem.target} {'changes' if drifts else 'does not clearly change'} over {m.problem.time}; the model is judged on later rows than it learned from.",
-                detail=f"Spearman correlation with time {rho:+.3f} (p = {p:.1g}).", n=n, effect=Effect("spearman", float(rho)), applied=True, fix="split forward in time",
-                why="A model is used on the future, not on a mixture of past and future.",
-            )
-        ])  # fmt: skip
-    z = _runs(share)
-    if z > -6:
-        return outcome()
+    rho = rank_correlation(m.data.time, share)
+    p = two_sided(rho * np.sqrt(n - 1))
+    drifts = abs(rho) > 0.1 and p < 1e-4
     return outcome([
         found(
-            "structure.order", "info", (), "Rows that stand next to each other have like answers: the table is sorted, or its rows depend on their neighbours.",
-            detail=f"Wald-Wolfowitz runs test z = {z:.1f}.", n=n, effect=Effect("z", z), why="If the rows come in time order, name the time with --time.",
+            "structure.time", "warn" if drifts else "info", (m.problem.time,),
+            f"{m.problem.target} {'changes' if drifts else 'does not clearly change'} over {m.problem.time}; the model is judged on later rows than it learned from.",
+            detail=f"Spearman correlation with time {rho:+.3f} (p = {p:.1g}).", n=n, effect=Effect("spearman", rho), applied=True, fix="split forward in time",
+            why="A model is used on the future, not on a mixture of past and future.",
         )
     ])  # fmt: skip
 
 
-def _runs(share: np.ndarray) -> float:
-    """z of the Wald-Wolfowitz runs test on answers above against below the median; strongly negative = neighbours alike."""
-    high = share > np.median(share) if len(np.unique(share)) > 2 else share > share.min()
-    a, b = float(high.sum()), float((~high).sum())
-    if min(a, b) < 10:
-        return 0.0
-    n = a + b
-    runs = 1 + float((high[1:] != high[:-1]).sum())
-    expected = 1 + 2 * a * b / n
-    return float((runs - expected) / np.sqrt(max(1e-12, 2 * a * b * (2 * a * b - n) / (n * n * (n - 1)))))
-
-
 def sites(m: Material) -> Outcome:
     """Places or batches whose answers differ more than chance, and the score when each is left out in turn."""
-    from scipy import stats
+    from scipy.special import chdtrc
 
     assert m.problem is not None and m.data is not None
     findings, p_values = [], {}
@@ -118,13 +95,7 @@ def sites(m: Material) -> Outcome:
         if not SITES & set(words_of(one.name)) or not 2 <= used <= 60:
             continue
         groups = [share[codes.values == k] for k in range(len(codes.levels)) if (codes.values == k).sum() >= 20]
-        if m.data.classes:
-            table = np.array([[g.sum(), len(g) - g.sum()] for g in groups])
-            if (table.sum(axis=0) == 0).any():
-                continue
-            p = float(stats.chi2_contingency(table).pvalue)
-        else:
-            p = float(stats.kruskal(*groups).pvalue)
+        p = float(chdtrc(len(groups) - 1, _between(groups)))
         means = np.array([g.mean() for g in groups])
         spread = float(means.max() - means.min()) if m.data.classes else float((means.max() - means.min()) / max(share.std(), 1e-300))
         name = f"structure.sites:{one.name}"
@@ -138,6 +109,14 @@ def sites(m: Material) -> Outcome:
                 why="A model may learn the place instead of the cause, and fail at a new place.", fix=f"for use at new places judge it with --group {one.name}",
             ))  # fmt: skip
     return Outcome(tuple(findings), p_values=p_values)
+
+
+def _between(groups: list[np.ndarray]) -> float:
+    """Spread of the group means against chance: chi-squared for shares, Kruskal-Wallis H (by ranks) for numbers; chi-squared with groups - 1 degrees."""
+    ranks = average_ranks(np.concatenate(groups))
+    parts = np.split(ranks, np.cumsum([len(g) for g in groups])[:-1])
+    n, middle = len(ranks), ranks.mean()
+    return float(sum(len(p) * (p.mean() - middle) ** 2 for p in parts) / max(1e-12, ranks.var() * n / (n - 1)))
 
 
 def drift(m: Material) -> Outcome:
@@ -177,7 +156,7 @@ def emlyn_checks() -> list[Check]:
     return [
         Check("structure.entities", "rows of one entity", ("whole", "problem", "raw"), entities, source="agreement lift of rows that share a key"),
         Check("structure.twins", "rows with equal features", ("whole", "problem"), twins),
-        Check("structure.time", "answers that change over time", ("problem", "data"), time, source="Spearman; Wald, Wolfowitz 1940"),
-        Check("structure.sites", "places that differ", ("table", "problem", "data"), sites, source="chi-squared, Kruskal-Wallis; Benjamini-Hochberg"),
+        Check("structure.time", "answers that change over time", ("problem", "data"), time, source="Spearman correlation"),
+        Check("structure.sites", "places that differ", ("table", "problem", "data"), sites, source="Kruskal, Wallis 1952; Benjamini-Hochberg"),
         Check("structure.drift", "another table that differs", ("table", "reference"), drift, source="domain classifier, one column at a time"),
     ]

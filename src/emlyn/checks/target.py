@@ -67,7 +67,7 @@ def contradictions(m: Material) -> Outcome:
     mask[order[at]] = True
     return outcome([
         found(
-            "target.contradictory", "warn" if rows > 0.05 * n else "info", (m.problem.target,), f"{rows:,} rows have the same features as another row but a different answer; {says}.",
+            "target.contradictory", "warn" if m.data.classes and floor > 0.05 else "info", (m.problem.target,), f"{rows:,} rows have the same features as another row but a different answer; {says}.",
             detail=f"{int(mixed.sum()):,} groups of identical rows with more than one answer.", why="It sets a ceiling that no search can lift; more columns might.",
             n=n, rows=example_rows(mask), effect=effect, fix="kept; expect no score above the ceiling",
         )
@@ -87,7 +87,9 @@ def label_errors(m: Material) -> Outcome:
     other = np.where(np.arange(told.shape[1]) == answers[:, None], -1.0, told)
     best = other.argmax(axis=1)
     odd = asked & (other.max(axis=1) >= own[best]) & (given < 0.05) & (counts[answers] >= 50)
-    if odd.sum() < 3:
+    unlikely = asked[:, None] & (told < 0.05) & (told.max(axis=1) >= own[told.argmax(axis=1)])[:, None]
+    expected = float(told[unlikely].sum())  # rows that a truthful model would still call unlikely
+    if odd.sum() < 2 * expected + 3 * np.sqrt(expected + 1):
         return outcome()
     order = np.flatnonzero(odd)[np.argsort(given[odd])][:20]
     share = float(odd.sum() / asked.sum())

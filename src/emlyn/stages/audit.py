@@ -15,7 +15,7 @@ from emlyn.core.metrics import metric
 from emlyn.core.probe import Probe
 from emlyn.core.splits import TWINS, twin_codes
 from emlyn.core.structure import answers_column, time_seconds, typed, with_answer_kind
-from emlyn.core.table import Table
+from emlyn.core.table import Column, Table
 from emlyn.records.audit import Audit
 from emlyn.records.data_card import ColumnCard, DataCard, Parse
 from emlyn.records.finding import Finding, Question
@@ -80,7 +80,7 @@ class _Bench:
 
     def _material(self, card: DataCard) -> Material:
         """The sample as raw cells, as typed cells and, with a target, as a dataset with a probe."""
-        raw = self.raw if len(self.positions) == self.raw.rows else self.raw.take(self.positions)
+        raw = self.raw if len(self.positions) == self.raw.rows else _compact(self.raw.take(self.positions))
         table = typed(raw, card, [n for n in raw if n != self.problem.target])
         material = Material(card, raw, table, self.problem, whole=self.raw, seed=self.context.seed)
         if not self.problem.target:
@@ -257,6 +257,20 @@ class _Bench:
             gain = better * (inside[0] - self.scores["honest"]) if inside else 0.0
             scored.append((-gain, replace(one, scores=scores)))
         return [q for _, q in sorted(scored, key=lambda s: s[0])][:MOST_QUESTIONS]
+
+
+def _compact(table: Table) -> Table:
+    """The same cells without the levels that no row of the sample holds."""
+    out = {}
+    for name, column in table.items():
+        if column.levels is None or len(column.levels) <= len(column):
+            out[name] = column
+            continue
+        used, codes = np.unique(column.values[column.values >= 0], return_inverse=True)
+        values = np.full(len(column), -1, dtype=np.int32)
+        values[column.values >= 0] = codes
+        out[name] = Column(column.kind, values, column.levels[used])
+    return Table(out, rows=table.rows)
 
 
 def _rounded(value: float) -> float:

@@ -288,8 +288,8 @@ def _split(rows: _Rows, answered: int, seed: int) -> SplitRule:
         return SplitRule("group", key.name, says, sealed)
     if time:
         return SplitRule("time", time, f"{time} is when each row happened ({evidence}): learned from earlier rows, judged on later ones", sealed)
-    twins, copied = count_twins(rows.raw, rows.features)
-    if copied and twins > TWINS_FROM * rows.raw.rows:
+    twins, copied = count_twins(rows.raw, rows.features, TWINS_FROM)
+    if copied:
         says = f"{twins:,} rows repeat the features of another row; identical rows stay on one side so that none is judged by its own copy"
         return SplitRule("group", TWINS, says, sealed)
     return SplitRule("random" if rows.task == "regression" else "stratified", "", "no time, no repeated entity and no surprising twins were found", sealed)

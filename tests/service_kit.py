@@ -57,7 +57,7 @@ class FakeModel:
         age, plan = np.nan_to_num(table["age"].values, nan=50.0), table["plan"].strings()
         if not self.problem.classes:
             return (age * 10 + self.shift)[:, None]
-        p = 1 / (1 + np.exp(-(age / 100 + (plan == "gold") + self.shift)))
+        p = 1 / (1 + np.exp(-np.clip(age / 100 + (plan == "gold") + self.shift, -50, 50)))
         return np.column_stack([1 - p, p])
 
     def decide(self, answers: np.ndarray) -> np.ndarray:
@@ -121,7 +121,8 @@ def running(found: Kit) -> Iterator[str]:
     thread.start()
     until = time.monotonic() + 10
     while not server.started:
-        assert time.monotonic() < until and thread.is_alive(), "the server did not start"
+        assert time.monotonic() < until, "the server did not start"
+        assert thread.is_alive(), "the server died"
         time.sleep(0.01)
     try:
         yield f"http://127.0.0.1:{port}"

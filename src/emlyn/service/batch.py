@@ -223,7 +223,7 @@ def _kind(out: str | None) -> str:
 
 
 def _identity(scorer: Scorer, source: Any, layout: Layout) -> str:
-    """What must be the same for a stopped run to be continued: the model (its answer to one row stands for it), the output's columns and the file as it is now."""
+    """What must be the same for a stopped run to go on: the model (one answer stands for it), the output's columns, the file as it is now."""
     answer = scorer.answer([example_row(scorer.contract)])[0].core()
     found: Mapping[str, Any] = {
         "contract": scorer.contract,

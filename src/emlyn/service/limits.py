@@ -20,7 +20,7 @@ class Limits:
     columns: int = 5_000
     """Cells of one row."""
     cell: int = 100_000
-    """Characters of one cell."""
+    """Bytes of one text cell in a Parquet file, where a cell may be far longer than the body that brings it."""
     header: int = 16 * 1024
     """Bytes of all headers together."""
     seconds: float = 30.0

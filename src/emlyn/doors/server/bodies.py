@@ -11,6 +11,7 @@ import orjson
 
 from emlyn.doors.server.problems import Problem
 from emlyn.records.data_card import Contract
+from emlyn.service.limits import Limits
 
 Records = list[Mapping[str, Any]]
 
@@ -19,8 +20,8 @@ CSV = "text/csv"
 JSON_LINES = ("application/jsonlines", "application/x-ndjson", "application/jsonl")
 PARQUET = ("application/vnd.apache.parquet", "application/x-parquet")
 
-UNPACKED = 64
-"""A Parquet file may unpack to so many times its size, not more."""
+UNPACKED = 8
+"""A Parquet file may unpack to so many times the largest body, not more."""
 
 
 def parse_json(body: bytes) -> Any:
@@ -111,25 +112,43 @@ def parse_csv(body: bytes, contract: Contract, columns: int) -> Records:
     return [by_place(line, names, f"line {i}") for i, line in enumerate(lines[headed:], start=1 + headed)]
 
 
-def parse_parquet(body: bytes, rows: int, columns: int) -> Records:
-    """Raises Problem 400 for bytes that are no Parquet file, 413 for one that unpacks to more than the limits allow."""
+def parse_parquet(body: bytes, limits: Limits) -> Records:
+    """Raises Problem 400 for bytes that are no flat Parquet file, 413 for one that unpacks to more than the limits allow."""
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
     try:
-        file = parquet.ParquetFile(pa.BufferReader(body))
-        groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
-        unpacked = sum(group.total_byte_size for group in groups)
-        if file.metadata.num_rows > rows or file.metadata.num_columns > columns or unpacked > max(UNPACKED * len(body), 1_000_000):
-            raise Problem(413, "the Parquet file is too large", allowed=f"at most {rows:,} rows and {columns:,} columns")
+        schema = parquet.read_schema(pa.BufferReader(body))
+        if any(pa.types.is_nested(field.type) for field in schema):
+            raise Problem(400, "the Parquet file holds lists or structs", allowed="columns of plain values")
+        texts = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_binary(field.type)]
+        file = parquet.ParquetFile(pa.BufferReader(body), read_dictionary=texts)
+        unpacked = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
+        if file.metadata.num_rows > limits.rows or file.metadata.num_columns > limits.columns or unpacked > UNPACKED * limits.body:
+            raise Problem(413, "the Parquet file is too large", allowed=f"at most {limits.rows:,} rows and {limits.columns:,} columns")
         found: Records = []
+        size = 0
         for batch in file.iter_batches(batch_size=1024):
+            size += sum(_unpacked(column, limits) for column in batch.columns)
+            if len(found) + batch.num_rows > limits.rows or size > UNPACKED * limits.body:
+                raise Problem(413, "the Parquet file unpacks to more than it says", allowed=f"at most {UNPACKED * limits.body:,} bytes")
             found += batch.to_pylist()
-            if len(found) > rows:
-                raise Problem(413, "the Parquet file holds more rows than it says", allowed=f"at most {rows:,} rows")
     except (pa.ArrowException, OSError, ValueError):
         raise Problem(400, "the body is not a Parquet file that can be read") from None
     return found
+
+
+def _unpacked(column: Any, limits: Limits) -> int:
+    """Bytes of a column once every text stands for itself: a text that is stored once may be meant a million times."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_dictionary(column.type):
+        return int(column.nbytes)
+    lengths = pc.binary_length(column.dictionary)
+    if len(lengths) and (pc.max(lengths).as_py() or 0) > limits.cell:
+        raise Problem(413, "a cell of the Parquet file is too long", allowed=f"at most {limits.cell:,} bytes")
+    return int(pc.sum(pc.take(lengths, column.indices)).as_py() or 0)
 
 
 def _kind(value: Any) -> str:

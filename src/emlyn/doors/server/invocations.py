@@ -44,7 +44,7 @@ def read_rows(call: Call, contract: Contract) -> bodies.Records:
     if kind in bodies.JSON_LINES:
         return bodies.parse_json_lines(call.body, contract, limits.columns)
     if kind in bodies.PARQUET:
-        return bodies.parse_parquet(call.body, limits.rows, limits.columns)
+        return bodies.parse_parquet(call.body, limits)
     if kind != bodies.JSON:
         raise Problem(415, f"content type {kind[:80]!r}", allowed=", ".join(TYPES))
     return rows_of_document(bodies.parse_object(call.body), contract, limits.columns)

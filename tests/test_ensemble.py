@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-import toys
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import toys
 from emlyn.core.calibration import fit_calibration
 from emlyn.core.ensembling import _fast_auc, blend, greedy_weights
 from emlyn.core.metrics import auc, log_loss_rows, metric

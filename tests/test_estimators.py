@@ -30,12 +30,14 @@ def people():
     rng = np.random.default_rng(0)
     n = 240
     age = rng.integers(18, 80, n)
-    table = pd.DataFrame({
-        "age": [str(a) if a % 9 else "n/a" for a in age],
-        "city": rng.choice(["Rome", "Oslo", "Lima", None], n),
-        "joined": pd.date_range("2020-01-01", periods=n, freq="D").strftime("%Y-%m-%d"),
-        "pay": [f"${v:,.2f}" for v in rng.lognormal(8, 1, n)],
-    })
+    table = pd.DataFrame(
+        {
+            "age": [str(a) if a % 9 else "n/a" for a in age],
+            "city": rng.choice(["Rome", "Oslo", "Lima", None], n),
+            "joined": pd.date_range("2020-01-01", periods=n, freq="D").strftime("%Y-%m-%d"),
+            "pay": [f"${v:,.2f}" for v in rng.lognormal(8, 1, n)],
+        }
+    )
     return table, np.where(age + rng.normal(0, 5, n) > 45, "stays", "leaves"), age.astype(float)
 
 
@@ -106,7 +108,13 @@ def test_a_time_bounded_fit_says_what_it_did():
 
 @pytest.mark.parametrize(
     ("setting", "names"),
-    [({"metric": "nonsense"}, "roc_auc"), ({"budget": "soon"}, "60s"), ({"trials": 0}, "at least 1"), ({"n_jobs": 0}, "at least 1"), ({"metric": "rmse"}, "log_loss")],
+    [
+        ({"metric": "nonsense"}, "roc_auc"),
+        ({"budget": "soon"}, "60s"),
+        ({"trials": 0}, "at least 1"),
+        ({"n_jobs": 0}, "at least 1"),
+        ({"metric": "rmse"}, "log_loss"),
+    ],
 )
 def test_bad_settings_say_what_is_allowed(setting, names):
     with pytest.raises(OptionError, match=names):

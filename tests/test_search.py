@@ -5,8 +5,8 @@ import threading
 
 import numpy as np
 import pytest
-import toys
 
+import toys
 from emlyn.core.metrics import auc
 from emlyn.core.trials import FoldResult, Past
 from emlyn.records.problem import Problem
@@ -114,15 +114,14 @@ def test_events_say_how_far_it_is():
 
 
 def test_watch_rows_leave_the_out_of_fold_score_honest():
-    """A booster that learns nothing, stopped where its watch rows like it best: its score must be chance, and would not be with the fold's own choice."""
+    """A booster that learns nothing, stopped where its watch rows like it best: its score must be chance; with the fold's own choice it is not."""
     honest, own = [], []
     for seed in range(30):
         data = toys.rows_data(200, signal=0, seed=seed)
         found = run([toys.Walk()], data, trials=1, seed=seed)
         candidate = by_name(found)["walk"]
         honest.append(auc(data.answers == 1, found.oof("walk")[:, 1]))
-        for fold in found.folds:
-            own.append(auc(fold.truth == 1, candidate.results[fold.number].prediction[:, 1]))
+        own += [auc(fold.truth == 1, candidate.results[fold.number].prediction[:, 1]) for fold in found.folds]
     error = np.std(honest, ddof=1) / np.sqrt(len(honest))
     assert abs(np.mean(honest) - 0.5) < 3 * error
     assert np.mean(own) > 0.52

@@ -6,7 +6,9 @@ from emlyn.core import units
 from emlyn.errors import OptionError
 
 
-@pytest.mark.parametrize(("text", "value"), [("60s", 60), (60, 60), ("60", 60), ("5m", 300), ("1h30m", 5400), ("500ms", 0.5), (" 2 H ", 7200), (0.5, 0.5)])
+@pytest.mark.parametrize(
+    ("text", "value"), [("60s", 60), (60, 60), ("60", 60), ("5m", 300), ("1h30m", 5400), ("500ms", 0.5), (" 2 H ", 7200), (0.5, 0.5)]
+)
 def test_seconds(text, value):
     assert units.seconds(text) == pytest.approx(value)
 

@@ -179,7 +179,9 @@ class FittedWalk:
 
     def predict(self, data, steps=None):
         rng = np.random.default_rng(self.seed)
-        walk = np.cumsum(rng.normal(scale=0.1, size=(self.steps if steps is None else max(steps, 1), len(data.rows[next(iter(data.rows))]))), axis=0)[-1]
+        walk = np.cumsum(rng.normal(scale=0.1, size=(self.steps if steps is None else max(steps, 1), len(data.rows[next(iter(data.rows))]))), axis=0)[
+            -1
+        ]
         p = 1 / (1 + np.exp(-walk[data.units]))
         return np.column_stack([1 - p, p])
 

@@ -61,7 +61,11 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
     def _learn(self, raw: Table, answers: np.ndarray, problem: Problem, weight: np.ndarray | None, began: float) -> None:
         """Profile, plan, search, ensemble; sets `model_`, `leaderboard_` and `findings_`."""
         budget = units.seconds(self.budget)
-        seed = int(self.random_state) if isinstance(self.random_state, numbers.Integral) else int(check_random_state(self.random_state).randint(2**31 - 1))
+        seed = (
+            int(self.random_state)
+            if isinstance(self.random_state, numbers.Integral)
+            else int(check_random_state(self.random_state).randint(2**31 - 1))
+        )
         context = Context(
             Budget(math.inf if self.trials is not None else budget, began, shares=SHARES), seed=seed % (2**31), threads=_threads(self.n_jobs)
         )
@@ -79,7 +83,8 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
         """Answers (n, width) to the rows of X."""
         check_is_fitted(self)
         raw = _table_of(self, X, reset=False)
-        return self.model_.predict_answers(rows_dataset(conform(raw, self.model_.contract).table, classes=len(self.model_.problem.classes)))
+        model: Model = self.model_
+        return model.predict_answers(rows_dataset(conform(raw, model.contract).table, classes=len(model.problem.classes)))
 
 
 class Classifier(ClassifierMixin, _Tabular):  # type: ignore[misc]
@@ -119,8 +124,8 @@ class Classifier(ClassifierMixin, _Tabular):  # type: ignore[misc]
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable class of each row (n,)."""
-        chosen = self._answers(X).argmax(axis=1)
-        return np.asarray(self.classes_)[chosen]
+        chosen: np.ndarray = self._answers(X).argmax(axis=1)
+        return np.asarray(np.asarray(self.classes_)[chosen])
 
 
 class Regressor(RegressorMixin, _Tabular):  # type: ignore[misc]
@@ -198,19 +203,36 @@ def _weights(sample_weight: Any, raw: Table) -> tuple[np.ndarray | None, np.ndar
 def _metric(name: str | None, task: Any) -> Any:
     known = {m.name: m for m in metrics_for(task.name)}
     if (name or task.default_metric) not in known:
-        raise OptionError(f"{name!r} is no metric for a {task.name} task", where="metric", allowed=", ".join(known), next_step=f"leave it out for {task.default_metric}")
+        raise OptionError(
+            f"{name!r} is no metric for a {task.name} task",
+            where="metric",
+            allowed=", ".join(known),
+            next_step=f"leave it out for {task.default_metric}",
+        )
     return known[name or task.default_metric]
 
 
 def _threads(n_jobs: int | None) -> int:
     if n_jobs is None or n_jobs == -1:
         return usable_cores()
-    if not isinstance(n_jobs, numbers.Integral) or isinstance(n_jobs, bool) or n_jobs < 1:
-        raise OptionError(f"n_jobs is {n_jobs!r}", where="n_jobs", allowed="a whole number of at least 1, -1 or None for all cores", next_step="leave n_jobs out")
+    if not _whole(n_jobs):
+        raise OptionError(
+            f"n_jobs is {n_jobs!r}", where="n_jobs", allowed="a whole number of at least 1, -1 or None for all cores", next_step="leave n_jobs out"
+        )
     return int(n_jobs)
 
 
 def _trials(trials: int | None) -> int | None:
-    if trials is not None and (not isinstance(trials, numbers.Integral) or isinstance(trials, bool) or trials < 1):
-        raise OptionError(f"trials is {trials!r}", where="trials", allowed="a whole number of at least 1, or None", next_step="leave trials out to be bounded by time")
+    if trials is not None and not _whole(trials):
+        raise OptionError(
+            f"trials is {trials!r}",
+            where="trials",
+            allowed="a whole number of at least 1, or None",
+            next_step="leave trials out to be bounded by time",
+        )
     return None if trials is None else int(trials)
+
+
+def _whole(value: Any) -> bool:
+    """Is it a whole number of at least 1?"""
+    return not isinstance(value, bool) and isinstance(value, numbers.Integral) and int(value) >= 1

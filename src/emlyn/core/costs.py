@@ -40,7 +40,7 @@ class Costs:
     def prior(self, recipe: Recipe) -> float:
         base, by_rows, by_columns = _PRIOR.get(recipe.learner, _UNKNOWN)
         several = max(1.0, (self.classes - 1) ** 0.8) if self.classes > 2 else 1.0
-        return base * (self.rows / 1_000) ** by_rows * (self.columns / 10) ** by_columns * several
+        return float(base * (self.rows / 1_000) ** by_rows * (self.columns / 10) ** by_columns * several)
 
     def learn(self, recipe: Recipe, seconds: float) -> None:
         """Take a measured fold into account."""

@@ -20,7 +20,9 @@ Losses = Callable[[np.ndarray, int], np.ndarray]
 """(sum of what is chosen so far, how many) -> loss (m,) after adding each of the m candidates once."""
 
 
-def greedy_weights(predictions: Sequence[np.ndarray], truth: np.ndarray, metric: Metric, weight: np.ndarray | None = None, seed: int = 0) -> np.ndarray:
+def greedy_weights(
+    predictions: Sequence[np.ndarray], truth: np.ndarray, metric: Metric, weight: np.ndarray | None = None, seed: int = 0
+) -> np.ndarray:
     """Weights (m,) over m candidates whose predictions (n, k) stand for the same n units; they add up to 1.
 
     Starts from the best, adds the best addition 30 times, keeps the shortest prefix with the least loss. With few units the weights are
@@ -43,7 +45,7 @@ def greedy_weights(predictions: Sequence[np.ndarray], truth: np.ndarray, metric:
     short = int(np.argmin(history)) + 1
     shares = np.bincount(chosen[:short], minlength=m) / short
     pull = min(0.5, 300 / n)
-    return (1 - pull) * shares + pull * (shares > 0) / (shares > 0).sum()
+    return np.asarray((1 - pull) * shares + pull * (shares > 0) / (shares > 0).sum())
 
 
 def blend(predictions: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
@@ -76,7 +78,7 @@ def _objective(predictions: Sequence[np.ndarray], truth: np.ndarray, metric: Met
 
 def _of_truth(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
     q = np.clip(prediction, CLIP, 1.0)
-    return (q / q.sum(axis=1, keepdims=True))[np.arange(len(truth)), truth.astype(np.int64)]
+    return np.asarray((q / q.sum(axis=1, keepdims=True))[np.arange(len(truth)), truth.astype(np.int64)])
 
 
 def _fast_auc(positive: np.ndarray, p: np.ndarray) -> float:

@@ -116,7 +116,7 @@ class Model:
         if not classes:
             return answers[:, 0].copy()
         chosen = answers.argmax(axis=1) if self.threshold is None else (answers[:, -1] >= self.threshold).astype(np.int64)
-        return np.array(classes, dtype=object)[chosen]
+        return np.asarray(np.array(classes, dtype=object)[chosen])
 
     def save(self) -> dict[str, bytes]:
         """Named parts; nothing in them can run code."""
@@ -126,7 +126,8 @@ class Model:
             "contract": to_plain(self.contract),
             "calibration": to_plain(self.calibration),
             "members": [
-                {"recipe": to_plain(m.recipe), "weight": m.weight, "models": len(m.fitted), "score": m.score, "one_row_s": m.one_row_s} for m in self.members
+                {"recipe": to_plain(m.recipe), "weight": m.weight, "models": len(m.fitted), "score": m.score, "one_row_s": m.one_row_s}
+                for m in self.members
             ],
             "encoder": self.encoder is not None,
             **{k: getattr(self, k) for k in ("width", "bounds", "threshold", "threshold_why", "score")},
@@ -144,7 +145,11 @@ class Model:
         """The reverse of `save`. Raises ModelError for damaged parts, a newer format, or a learner that is not here."""
         document, _ = unpack(parts)
         if document.get("format") != FORMAT:
-            raise ModelError(f"the model has format {document.get('format')!r}", allowed=f"format {FORMAT}", next_step="open it with the version of emlyn that wrote it")
+            raise ModelError(
+                f"the model has format {document.get('format')!r}",
+                allowed=f"format {FORMAT}",
+                next_step="open it with the version of emlyn that wrote it",
+            )
         members = tuple(_load_member(plain, i, parts) for i, plain in enumerate(document["members"]))
         require(len(members) > 0, "it has no members")
         bounds = document["bounds"]
@@ -167,7 +172,9 @@ def _load_member(plain: dict[str, Any], place: int, parts: Mapping[str, bytes]) 
     try:
         learner = plugins.find("learners", recipe.learner)
     except KeyError as error:
-        raise ModelError(f"the model was learned with {recipe.learner!r}, which is not installed", next_step="install the plug-in that brings it") from error
+        raise ModelError(
+            f"the model was learned with {recipe.learner!r}, which is not installed", next_step="install the plug-in that brings it"
+        ) from error
     if reason := learner.missing():
         raise ModelError(f"a member cannot be opened: {reason}", next_step="install what is missing")
     fitted = tuple(learner.load(within(parts, f"members/{place}/{k}")) for k in range(int(plain["models"])))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from emlyn.core.ensembling import greedy_weights
+from emlyn.core.ensembling import blend, greedy_weights
 from emlyn.core.metrics import log_loss_rows, squared_rows
 from emlyn.core.trials import Candidate, Trials
 
@@ -44,6 +44,16 @@ def hopeless(trials: Trials, candidate: Candidate, rivals: Sequence[Candidate]) 
     if greedy_weights(predictions, truth, trials.metric)[0] > TELLING:
         return ""
     return f"worse than {rivals[best].recipe.name} by {worse / max(noise, 1e-12):.1f} standard errors, and adds nothing to an ensemble"
+
+
+def ensemble_loss(trials: Trials, candidates: Sequence[Candidate]) -> tuple[float, float]:
+    """Loss of the greedy ensemble of these candidates in the problem's metric, and the standard error of the best one's score over folds."""
+    rows = trials.covered(candidates)
+    predictions, truth, weight = [trials.oof(c.recipe.name)[rows] for c in candidates], trials.truth(rows), trials.weight(rows)
+    mixed = blend(predictions, greedy_weights(predictions, truth, trials.metric, weight, trials.seed))
+    sign = -1 if trials.metric.direction == "maximize" else 1
+    _, spread = min((trials.score(c) for c in candidates), key=lambda s: sign * s[0])
+    return trials.metric.loss(truth, mixed, weight), spread or 0.0
 
 
 def _losses(trials: Trials, candidate: Candidate, rows: np.ndarray, truth: np.ndarray) -> np.ndarray:

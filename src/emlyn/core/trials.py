@@ -21,9 +21,8 @@ from emlyn.records.journal import Entry, Trial
 from emlyn.records.plan import Recipe
 from emlyn.records.problem import Problem
 
-
-MOST_PER_LEARNER = 4
-"""Candidates of one learner that an ensemble is chosen from at most."""
+MOST_PER_LEARNER = ((2_000, 4), (10_000, 6), (1 << 60, 10))
+"""(units below, candidates of one learner that an ensemble is chosen from at most)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,9 +213,10 @@ class Trials:
         """The usable candidates an ensemble is chosen from: the few best of each learner, so that many siblings do not fit the noise of the same
         rows; baselines only where nothing else was learned (adding a constant costs a rank metric nothing and ruins the probabilities)."""
         sign = -1 if self.metric.direction == "maximize" else 1
+        most = next(m for below_, m in MOST_PER_LEARNER if len(self.data) < below_)
         kept: list[Candidate] = []
         for c in sorted(self.usable(), key=lambda c: sign * self.score(c)[0]):
-            if sum(k.recipe.learner == c.recipe.learner for k in kept) < MOST_PER_LEARNER:
+            if sum(k.recipe.learner == c.recipe.learner for k in kept) < most:
                 kept.append(c)
         return [c for c in kept if c.recipe.learner != "baseline"] or kept
 
@@ -243,15 +243,19 @@ class Trials:
         """The metric over the answered units, and its standard error over folds (None with one)."""
         rows = self.covered([candidate])
         prediction = self.oof(candidate.recipe.name)[rows]
-        by_fold = [self.metric.score(f.truth, candidate.prediction(f.number), self._weight(f.positions)) for f in self.folds if f.number in candidate.results]
+        by_fold = [
+            self.metric.score(f.truth, candidate.prediction(f.number), self.weight(f.positions)) for f in self.folds if f.number in candidate.results
+        ]
         spread = float(np.std(by_fold, ddof=1) / np.sqrt(len(by_fold))) if len(by_fold) > 1 else None
-        return self.metric.score(self.truth(rows), prediction, self._weight(rows)), spread
+        return self.metric.score(self.truth(rows), prediction, self.weight(rows)), spread
 
     def truth(self, rows: np.ndarray) -> np.ndarray:
+        """Answers of these units."""
         assert self.data.answers is not None
-        return self.data.answers[rows]
+        return np.asarray(self.data.answers[rows])
 
-    def _weight(self, rows: np.ndarray) -> np.ndarray | None:
+    def weight(self, rows: np.ndarray) -> np.ndarray | None:
+        """Weights of these units, None where all count the same."""
         return None if self.data.weight is None else self.data.weight[rows]
 
     def say(self, entry: Entry) -> None:
@@ -286,4 +290,3 @@ class Trials:
         """What repeats this run without a clock: recipes in order, folds, seed and the steps each kept."""
         tried = [{"recipe": to_plain(c.recipe), "folds": sorted(c.results), "steps": c.steps()} for c in self.candidates if c.results]
         return {"seed": self.seed, "folds": len(self.folds), "recipes": tried}
-

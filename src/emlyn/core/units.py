@@ -20,18 +20,22 @@ def seconds(value: str | float, what: str = "budget") -> float:
         if _DURATION.fullmatch(text):
             number = sum(float(n) * _SECONDS[unit] for n, unit in re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text))
     if number is None or not math.isfinite(number) or number <= 0:
-        raise OptionError(f"{value!r} is no {what}", where=what, allowed="seconds above zero: 60, 60s, 5m, 1h30m, 500ms", next_step=f"give {what} as 60s")
+        raise OptionError(
+            f"{value!r} is no {what}", where=what, allowed="seconds above zero: 60, 60s, 5m, 1h30m, 500ms", next_step=f"give {what} as 60s"
+        )
     return number
 
 
-def bytes(value: str | float, what: str = "memory") -> int:  # noqa: A001 - the unit's own name
+def bytes(value: str | float, what: str = "memory") -> int:
     """An amount of memory in bytes: a number, or text such as `512MB`, `8GB`, `1.5GiB`. Raises OptionError unless it is above zero and finite."""
     number = _as_number(value)
     if number is None and isinstance(value, str):
         found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?i?b)", value.strip().lower())
         number = float(found[1]) * _BYTES[found[2]] if found and found[2] in _BYTES else None
     if number is None or not math.isfinite(number) or number < 1:
-        raise OptionError(f"{value!r} is no amount of {what}", where=what, allowed="bytes above zero: 8GB, 512MB, 1.5GiB", next_step=f"give {what} as 8GB")
+        raise OptionError(
+            f"{value!r} is no amount of {what}", where=what, allowed="bytes above zero: 8GB, 512MB, 1.5GiB", next_step=f"give {what} as 8GB"
+        )
     return int(number)
 
 

@@ -11,12 +11,12 @@ import numpy as np
 
 from emlyn import plugins
 from emlyn.context import Context
-from emlyn.core.calibration import Calibration, fit_calibration
 from emlyn.core.dataset import Dataset
-from emlyn.core.ensembling import blend, greedy_weights
+from emlyn.core.ensembling import blend
 from emlyn.core.executor import Job, ThreadExecutor
 from emlyn.core.learner import Effort, Fitted, Learner
 from emlyn.core.model import Member, Model
+from emlyn.core.selection import OutOfFold, chosen
 from emlyn.core.trials import Candidate, Trials, at_steps, ready
 from emlyn.errors import Interrupted
 from emlyn.records.journal import Entry
@@ -33,39 +33,44 @@ def ensemble(trials: Trials, data: Dataset, problem: Problem, context: Context) 
     if not candidates:
         raise Interrupted("stopped before there was a model")
     rows = trials.covered(candidates)
-    truth, weight = trials.truth(rows), None if trials.data.weight is None else trials.data.weight[rows]
-    predictions = [trials.oof(c.recipe.name)[rows] for c in candidates]
-    shares = greedy_weights(predictions, truth, trials.metric, weight, trials.seed)
-    chosen = [(c, float(w)) for c, w in zip(candidates, shares, strict=True) if w > 0]
-    for candidate, w in chosen:
+    truth, weight = trials.truth(rows), trials.weight(rows)
+    stored = OutOfFold([trials.oof(c.recipe.name)[rows] for c in candidates], trials.fold_of[rows], truth, weight)
+    shares, calibration = chosen(stored, trials.metric, calibrate=bool(problem.classes), seed=trials.seed)
+    carried = [(c, float(w)) for c, w in zip(candidates, shares, strict=True) if w > 0]
+    for candidate, w in carried:
         candidate.weight = w
-    mixed = blend(predictions, shares)
-    calibration = fit_calibration(mixed, truth, weight, trials.seed) if problem.classes else Calibration()
-    score = trials.metric.score(truth, calibration.apply(mixed), weight)
-    members = _members(chosen, trials, ready(data, context.seed), context)
+    score = trials.metric.score(truth, calibration.apply(blend(stored.candidates, shares)), weight)
+    data = ready(data, context.seed)
+    members = _members(carried, trials, data, context)
     at = round(context.budget.spent, 3)
-    kept = ", ".join(f"{c.recipe.name} {w:.2f}" for c, w in sorted(chosen, key=lambda t: -t[1]))
-    trials.say(Entry(at, "ensemble", change=kept, evidence={"score": score, "calibration": calibration.kind, "gain": calibration.gain}, verdict="kept"))
-    context.emit("ensemble", f"{len(members)} members, {trials.metric.name} {score:.5g}: {kept}", score=score, members=[m.recipe.name for m in members])
-    return Model(problem, members, trials.width, ready(data, context.seed).shared.get("encoder"), calibration=calibration, bounds=_bounds(data, problem), score=score)
+    kept = ", ".join(f"{c.recipe.name} {w:.2f}" for c, w in sorted(carried, key=lambda t: -t[1]))
+    trials.say(
+        Entry(at, "ensemble", change=kept, evidence={"score": score, "calibration": calibration.kind, "gain": calibration.gain}, verdict="kept")
+    )
+    context.emit(
+        "ensemble", f"{len(members)} members, {trials.metric.name} {score:.5g}: {kept}", score=score, members=[m.recipe.name for m in members]
+    )
+    return Model(problem, members, trials.width, data.shared.get("encoder"), calibration=calibration, bounds=_bounds(data, problem), score=score)
 
 
-def _members(chosen: list[tuple[Candidate, float]], trials: Trials, data: Dataset, context: Context) -> tuple[Member, ...]:
+def _members(carried: list[tuple[Candidate, float]], trials: Trials, data: Dataset, context: Context) -> tuple[Member, ...]:
     """Bags of fold models where together they have seen every working row in equal measure; a refit on all rows otherwise."""
     bags = len(trials.folds) > 1 and trials.data is not None and len(trials.data) == len(data) and trials.problem.split.kind != "time"
     made = []
-    for c, w in sorted(chosen, key=lambda t: -t[1]):
+    for c, w in sorted(carried, key=lambda t: -t[1]):
         steps = c.steps()
-        fitted = tuple(at_steps(r.fitted, None if steps is None or r.curve is None else min(steps, len(r.curve))) for _, r in sorted(c.results.items()))
+        fitted = tuple(
+            at_steps(r.fitted, None if steps is None or r.curve is None else min(steps, len(r.curve))) for _, r in sorted(c.results.items())
+        )
         made.append(Member(c.recipe, w, fitted, trials.score(c)[0]))
     if bags and all(len(m.fitted) == len(trials.folds) for m in made):
         return tuple(made)
-    return _refitted(made, chosen, trials, data, context)
+    return _refitted(made, carried, trials, data, context)
 
 
-def _refitted(members: list[Member], chosen: list[tuple[Candidate, float]], trials: Trials, data: Dataset, context: Context) -> tuple[Member, ...]:
+def _refitted(members: list[Member], carried: list[tuple[Candidate, float]], trials: Trials, data: Dataset, context: Context) -> tuple[Member, ...]:
     """Each member learned once more on all rows, heaviest first, while the time lasts; who does not get a turn keeps its fold models."""
-    by_name = {c.recipe.name: c for c, _ in chosen}
+    by_name = {c.recipe.name: c for c, _ in carried}
     out: list[Member] = []
     for member in members:
         candidate = by_name[member.recipe.name]
@@ -79,7 +84,14 @@ def _refitted(members: list[Member], chosen: list[tuple[Candidate, float]], tria
             out.append(member)
             continue
         recipe = replace(member.recipe, params={**member.recipe.params, **slowest.settled})
-        job = Job(refit, (plugins.find("learners", recipe.learner), recipe, data), left, context.threads, trials.seed, None if steps is None else math.ceil(REFIT_STEPS * steps))
+        job = Job(
+            refit,
+            (plugins.find("learners", recipe.learner), recipe, data),
+            left,
+            context.threads,
+            trials.seed,
+            None if steps is None else math.ceil(REFIT_STEPS * steps),
+        )
         pool = ThreadExecutor(1)
         future = pool.submit(job)
         wait([future])

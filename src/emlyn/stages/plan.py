@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import zip_longest
 
 import numpy as np
@@ -25,20 +26,22 @@ SAMPLE_FROM = 300_000
 def plan(problem: Problem, data: Dataset, options: TrainOptions, context: Context) -> Plan:
     """An ordered portfolio of every learner's recipes, and the folds to try them on. Raises Unavailable when no learner can be used."""
     data = ready(data, context.seed)
-    recipes = portfolio(problem, data, context)
+    costs = costs_of(data, 5, fixed=True)
+    recipes = portfolio(problem, data, costs, context)
     if options.trials is not None:
         recipes = recipes[: max(1, options.trials)]
     seconds = math.inf if options.trials is not None else context.budget.until("search")
     sample = SAMPLE_FROM // 2 if len(data) > SAMPLE_FROM else 0
-    costs = costs_of(data if not sample else data.take(_spread(len(data), sample)), 5, fixed=True)
+    if sample:
+        costs = replace(costs, rows=sample)
     folds, why = fold_count(data, recipes, seconds * max(1, context.threads), costs)
     made = Plan(recipes=recipes, folds=folds, why=why, sample=sample, threads=context.threads, trials=options.trials)
     context.emit("plan", f"{len(recipes)} recipes on {folds} folds: {why}", recipes=[r.name for r in recipes], folds=folds)
     return made
 
 
-def portfolio(problem: Problem, data: Dataset, context: Context) -> tuple[Recipe, ...]:
-    """Baselines first, then rounds: the best untried recipe of every learner, so that each round adds a different kind of model."""
+def portfolio(problem: Problem, data: Dataset, costs: Costs, context: Context) -> tuple[Recipe, ...]:
+    """Baselines first, then rounds: the best untried recipe of every learner, cheapest first, so that each round adds different kinds of model."""
     by_learner: list[list[Recipe]] = []
     missing: list[str] = []
     for learner in plugins.collect("learners"):
@@ -51,7 +54,7 @@ def portfolio(problem: Problem, data: Dataset, context: Context) -> tuple[Recipe
         by_learner.append(list(learner.recipes(problem, data)))
     floor = [r for found in by_learner for r in found if r.learner == "baseline"]
     rounds = zip_longest(*([r for r in found if r.learner != "baseline"] for found in by_learner))
-    recipes = (*floor, *(r for one_round in rounds for r in one_round if r is not None))
+    recipes = (*floor, *(r for one_round in rounds for r in sorted((r for r in one_round if r is not None), key=costs.prior)))
     if not recipes:
         raise Unavailable(f"no learner can do the task {problem.task!r} here ({'; '.join(missing) or 'none is installed for it'})", "all")
     return recipes
@@ -76,7 +79,3 @@ def fold_count(data: Dataset, recipes: tuple[Recipe, ...], core_seconds: float, 
     if data.time is not None:
         folds = min(folds, 5)
     return min(folds, max(2, n)), why
-
-
-def _spread(n: int, wanted: int) -> np.ndarray:
-    return np.linspace(0, n - 1, wanted).astype(np.int64)

@@ -21,7 +21,8 @@ from emlyn.core.costs import Costs, costs_of
 from emlyn.core.dataset import Dataset
 from emlyn.core.executor import Executor, Job, Outcome, Reference, ThreadExecutor
 from emlyn.core.machine import busy_share, usable_memory
-from emlyn.core.racing import hopeless
+from emlyn.core.proposals import Proposals
+from emlyn.core.racing import ensemble_loss, hopeless
 from emlyn.core.trials import Candidate, FoldResult, Past, Trials, answer, asked, learn, ready
 from emlyn.records.journal import Entry
 from emlyn.records.plan import Plan, Recipe
@@ -34,6 +35,10 @@ LIMIT_SHARE = 0.4
 RESERVE = (0.4, 0.04)
 """Seconds, and share of the search's time, kept for the ensemble."""
 PERFECT = 1e-9
+VARY_FROM = 5.0
+"""Seconds left below which no variation is begun."""
+PATIENCE = 15
+LEAST_GAIN = 0.05
 
 
 def search(plan: Plan, data: Dataset, problem: Problem, context: Context, past: Past | None = None) -> Trials:
@@ -92,6 +97,11 @@ class Race:
     flying: list[Flight] = field(default_factory=list)
     best: float | None = None
     first_s: float | None = None
+    proposals: Proposals | None = None
+    dry: int = 0
+    """Variations in a row that brought the ensemble nothing."""
+    mixed: float = math.inf
+    """Loss of the ensemble so far."""
 
     def __post_init__(self) -> None:
         data = self.trials.data
@@ -139,7 +149,9 @@ class Race:
     def _perfect(self) -> bool:
         if self.best is None:
             return False
-        edge = {"roc_auc": 1.0, "accuracy": 1.0, "r2": 1.0, "average_precision": 1.0, "f1": 1.0, "balanced_accuracy": 1.0}.get(self.trials.metric.name, 0.0)
+        edge = {"roc_auc": 1.0, "accuracy": 1.0, "r2": 1.0, "average_precision": 1.0, "f1": 1.0, "balanced_accuracy": 1.0}.get(
+            self.trials.metric.name, 0.0
+        )
         return abs(self.best - edge) <= PERFECT
 
     def _landed(self) -> list[Flight]:
@@ -175,7 +187,22 @@ class Race:
                 continue
             candidate.status = "racing"
             return self._submit(candidate, 0, len(self.trials.folds))
-        return None
+        return self._vary()
+
+    def _vary(self) -> Flight | None:
+        """After the portfolio: a variation of what carries the ensemble, while that still brings something."""
+        bounded = self.plan.trials is not None
+        if self.dry >= PATIENCE or (bounded and len(self.trials.candidates) >= (self.plan.trials or 0)) or not (bounded or self.timed):
+            return None
+        if self.timed and self.proposals is None and self.left < VARY_FROM:
+            return None
+        self.proposals = self.proposals or Proposals(self.trials, self.context.seed)
+        recipe = self.proposals.propose()
+        if recipe is None or self._refused(recipe):
+            return None
+        candidate = Candidate(recipe, status="racing")
+        self.trials.candidates.append(candidate)
+        return self._submit(candidate, 0, len(self.trials.folds))
 
     def _refused(self, recipe: Recipe) -> str:
         """Why a recipe is not even begun."""
@@ -184,14 +211,10 @@ class Race:
         return "" if self._fits(recipe, len(self.trials.folds)) else "the time left would not have sufficed"
 
     def _fits(self, recipe: Recipe, folds: int) -> bool:
-        """Boosters may be cut short by half; the others must finish as expected. The first models are always tried."""
-        if not self.timed or len(self.trials.usable()) == 0:
+        """Learners stop at their limit and keep what they have, so half of the expected time is worth beginning. The first model is always tried."""
+        if not self.timed or not self.trials.usable():
             return True
-        expected = self.costs.expect(recipe) * math.ceil(folds / self.executor.workers)
-        return expected * (0.5 if self._stoppable(recipe) else 1.1) <= self.left
-
-    def _stoppable(self, recipe: Recipe) -> bool:
-        return any(r.curve is not None for c in self.trials.candidates if c.recipe.learner == recipe.learner for r in c.results.values())
+        return 0.5 * self.costs.expect(recipe) * math.ceil(folds / self.executor.workers) <= self.left
 
     def _submit(self, candidate: Candidate, fold: int, open_folds: int) -> Flight:
         recipe = candidate.recipe
@@ -250,6 +273,7 @@ class Race:
         if reason := hopeless(self.trials, candidate, rivals):
             candidate.status, candidate.note = "dropped", reason
             self._tell(candidate, reason)
+            self._learned(candidate)
 
     def _finish(self, candidate: Candidate) -> None:
         candidate.status = "done"
@@ -260,6 +284,17 @@ class Race:
             self.first_s = self.context.budget.spent
             self.context.emit("model.first", f"first usable model: {candidate.recipe.name}", seconds=round(self.first_s, 2))
         self._tell(candidate, "kept")
+        self._learned(candidate)
+
+    def _learned(self, candidate: Candidate) -> None:
+        """What a variation was worth: the search ends when many in a row move the ensemble by less than a twentieth of its standard error."""
+        if self.proposals is None:
+            return
+        self.proposals.tell(candidate)
+        done = [c for c in self.trials.usable() if c.status == "done"]
+        loss, noise = ensemble_loss(self.trials, done)
+        self.dry = 0 if loss < self.mixed - LEAST_GAIN * noise else self.dry + 1
+        self.mixed = min(self.mixed, loss)
 
     def _stop(self, candidate: Candidate, reason: str) -> None:
         candidate.status, candidate.note = "stopped", reason
@@ -281,7 +316,9 @@ class Race:
             tried=sum(c.status != "queued" for c in self.trials.candidates),
             planned=len(self.plan.recipes),
         )
-        change = f"{candidate.recipe.learner} {candidate.recipe.params}" + (f" with {', '.join(candidate.recipe.features)}" if candidate.recipe.features else "")
+        change = f"{candidate.recipe.learner} {candidate.recipe.params}" + (
+            f" with {', '.join(candidate.recipe.features)}" if candidate.recipe.features else ""
+        )
         self.trials.say(Entry(at, "trial", candidate.recipe.why, change, facts, verdict, round(candidate.seconds, 3)))
 
     # the ends
@@ -312,13 +349,17 @@ class Race:
             why = "it was asked to stop"
         elif self._perfect():
             why = "no error is left to remove"
-        elif self.left <= 0:
+        elif self.timed and self.dry < PATIENCE:
             why = "the time for it was used"
+        elif self.dry >= PATIENCE:
+            why = f"the last {PATIENCE} variations added nothing; nothing more can be gained"
         else:
             why = "every recipe was tried; nothing more can be gained"
         done = sum(c.status == "done" for c in self.trials.candidates)
         self.context.emit("search.end", f"search ended: {why}", why=why, done=done, seconds=round(self.trials.wall_s, 2))
-        self.trials.say(Entry(round(self.context.budget.spent, 3), "search.end", verdict=why, evidence={"done": done}, cost_s=round(self.trials.wall_s, 3)))
+        self.trials.say(
+            Entry(round(self.context.budget.spent, 3), "search.end", verdict=why, evidence={"done": done}, cost_s=round(self.trials.wall_s, 3))
+        )
 
 
 def settle(work: list[tuple[Any, int, int]], asks: list[Dataset], effort: Any) -> dict[int, np.ndarray]:

@@ -33,7 +33,11 @@ class Classification:
         if self.name == "binary":
             return 1.0, "the target has exactly two values"
         if target.coded:
-            return (0.9, f"the target holds {distinct} labels") if distinct <= max(MANY, len(cells) / 5) else (0.1, "nearly every target label is different")
+            return (
+                (0.9, f"the target holds {distinct} labels")
+                if distinct <= max(MANY, len(cells) / 5)
+                else (0.1, "nearly every target label is different")
+            )
         whole = bool((cells == np.round(cells)).all())
         if target.kind == "number" and whole and distinct <= 12:
             return 0.6, f"the target holds {distinct} different whole numbers, few enough to be labels"
@@ -44,7 +48,7 @@ class Classification:
         code = {label: k for k, label in enumerate(problem.classes)}
         if target.levels is not None:
             by_level = np.array([code.get(str(level), -1) for level in target.levels] + [-1], dtype=np.int64)
-            return by_level[target.values]
+            return np.asarray(by_level[target.values])
         return np.array([-1 if cell is None else code.get(cell, -1) for cell in target.strings()], dtype=np.int64)
 
     def width(self, problem: Problem) -> int:
@@ -54,7 +58,7 @@ class Classification:
         """Class shares with one row added to each class (Laplace), so that no class is ever impossible."""
         assert data.answers is not None
         counts = np.bincount(data.answers, weights=data.weight, minlength=len(problem.classes)) + 1.0
-        return counts / counts.sum()
+        return np.asarray(counts / counts.sum())
 
     def folds(self, data: Dataset, problem: Problem, count: int, seed: int) -> list[Fold]:
         if count == 1:

@@ -13,6 +13,7 @@ kernel lets go of it when the process dies, whatever the clocks say), or, on ano
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import os
@@ -104,15 +105,14 @@ class RunJournal:
         run_id, lock = _claim_resumable(store, mark)
         if lock is None:
             run_id, lock = _new_run(store, mark, facts)
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(lock.release)
             journal = cls(store, run_id, lock, clock)
             if started is not None:
                 journal._started = started
             journal.append(ATTEMPT, {"host": socket.gethostname(), "pid": os.getpid()})
-        except BaseException:
-            lock.release()
-            raise
-        _sweep(store)
+            _sweep(store)
+            undo.pop_all()
         return journal
 
     def __enter__(self) -> RunJournal:

@@ -160,13 +160,11 @@ class Store:
         self.artifacts = Artifacts(artifacts, root / "cache")
         parsed = _parsed(url)
         self._where = parsed.render_as_string(hide_password=True)
-        with self._explained():
+        with self._explained(), contextlib.ExitStack() as undo:
             self._engine = _engine(parsed)
-            try:
-                self._prepare()
-            except BaseException:
-                self._engine.dispose()
-                raise
+            undo.callback(self._engine.dispose)
+            self._prepare()
+            undo.pop_all()
 
     def __enter__(self) -> Store:
         return self

@@ -82,10 +82,8 @@ def write_durably(path: Path, data: bytes, *, mode: int = 0o666) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
+        finally:
+            temporary.unlink(missing_ok=True)
         _sync_folder(path.parent)
 
 

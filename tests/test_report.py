@@ -9,11 +9,11 @@ from html.parser import HTMLParser
 from importlib.resources import files
 from typing import Any
 
-import evidences
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import evidences
 from emlyn.records.codec import from_json, to_json
 from emlyn.records.evaluation import Driver, Evaluation, Explanation, Measure, Verdict
 from emlyn.records.repair import Repair

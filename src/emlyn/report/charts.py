@@ -32,9 +32,14 @@ class Figure:
     wide: bool = False
 
 
+def apart(low: float, high: float) -> bool:
+    """Far enough from each other that floating point can put marks between them."""
+    return high - low > max(1e-9 * max(abs(low), abs(high)), 1e-290)
+
+
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
     """At most about `most` round numbers (1, 2 or 5 times a power of ten) inside [low, high]."""
-    if not (math.isfinite(low) and math.isfinite(high)) or high <= low:
+    if not (math.isfinite(low) and math.isfinite(high)) or not apart(low, high):
         return [low] if math.isfinite(low) else []
     raw = (high - low) / most
     size = 10.0 ** math.floor(math.log10(raw))
@@ -143,7 +148,7 @@ def picture(width: float, height: float, says: str, parts: Iterable[Markup]) -> 
 def widened(span: Point) -> Point:
     """A range with some width, whatever came in."""
     low, high = (float(v) if math.isfinite(v) else 0.0 for v in span)
-    if high > low:
+    if apart(low, high):
         return low, high
     pad = abs(low) * 0.1 or 1.0
     return low - pad, low + pad

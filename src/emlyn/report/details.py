@@ -132,7 +132,7 @@ def _metrics(evidence: Evidence) -> Section | None:
 
 
 def _metric_row(name: str, m: Measure, base: Measure | None) -> tuple[str, ...]:
-    span = words.between(m.low, m.high).removeprefix("between ").replace(" and ", " – ") or "–"
+    span = words.span(m.low, m.high) or "–"
     return (
         words.metric(name).label,
         words.number(m.value),
@@ -288,7 +288,7 @@ def _deeper(evidence: Evidence) -> Section | None:
 
 def _cell(value: Any) -> str:
     if isinstance(value, Mapping):
-        span = words.between(value.get("low"), value.get("high")).removeprefix("between ").replace(" and ", " – ")
+        span = words.span(value.get("low"), value.get("high"))
         return words.number(value.get("value")) + (f" ({span})" if span else "")
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return words.number(value)

@@ -121,12 +121,18 @@ def decimals_for(low: float, high: float) -> int:
     return max(decimals, 2) if max(abs(low), abs(high)) < 10 else decimals
 
 
-def between(low: float | None, high: float | None) -> str:
-    """`between 0.81 and 0.87`; empty when there is no interval."""
+def span(low: float | None, high: float | None, joiner: str = " – ") -> str:
+    """`0.81 – 0.87`; empty when there is no interval."""
     if low is None or high is None:
         return ""
     decimals = decimals_for(low, high)
-    return f"between {low:,.{decimals}f} and {high:,.{decimals}f}"
+    return f"{low:,.{decimals}f}{joiner}{high:,.{decimals}f}"
+
+
+def between(low: float | None, high: float | None) -> str:
+    """`between 0.81 and 0.87`; empty when there is no interval."""
+    ends = span(low, high, " and ")
+    return f"between {ends}" if ends else ""
 
 
 def measure(m: Measure) -> str:
@@ -182,10 +188,7 @@ def headline(m: Measure) -> str:
     """The score as it stands in large type: `0.81 – 0.87`, `about 0.84`, or a dash."""
     if m.value is None:
         return "–"
-    if m.low is None or m.high is None:
-        return f"about {number(m.value)}"
-    decimals = decimals_for(m.low, m.high)
-    return f"{m.low:,.{decimals}f} – {m.high:,.{decimals}f}"
+    return span(m.low, m.high) or f"about {number(m.value)}"
 
 
 def measured_on(evaluation: Evaluation) -> str:
@@ -239,9 +242,11 @@ def _typical_error(problem: Problem, evaluation: Evaluation) -> str:
     if not name:
         return ""
     model, base = evaluation.metrics[name], evaluation.baseline.get(name)
-    span = between(model.low, model.high) or f"about {number(model.value)}"
+    reach = between(model.low, model.high) or f"about {number(model.value)}"
     text = (
-        f"On average a prediction misses the true “{short(problem.target, 40)}” by {span}." if name == "mae" else score_in_words(problem, name, model)
+        f"On average a prediction misses the true “{short(problem.target, 40)}” by {reach}."
+        if name == "mae"
+        else score_in_words(problem, name, model)
     )
     return text + (f" Without a model (the average for everyone) it would be {number(base.value)}." if base and base.value is not None else "")
 

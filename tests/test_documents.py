@@ -1,0 +1,214 @@
+"""The documents: filled from the evidence, empty where a person must speak, the same every time."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import json
+import re
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+import emlyn
+import evidences
+from emlyn.errors import DataError, OptionError
+from emlyn.records.evaluation import Measure, Verdict
+from emlyn.records.finding import Finding
+from emlyn.records.run import Evidence
+from emlyn.report import cells, markdown
+from emlyn.report.documents import diff, document, evidence_json, kinds, mapping, read_evidence
+from emlyn.report.notebook import card
+from test_report import Page
+
+KINDS = ("datasheet", "eu-ai-act", "model-card", "probast-ai", "sr-26-2", "stard-ai", "tripod-ai")
+
+
+def test_the_kinds_that_were_promised() -> None:
+    assert kinds() == KINDS
+
+
+def items(kind: str) -> list[dict[str, Any]]:
+    return [i for s in mapping(kind)["sections"] for i in s["items"]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_mapping_is_whole(kind: str) -> None:
+    made = mapping(kind)
+    assert all(made[k] for k in ("title", "version", "source", "about"))
+    numbers = [i["item"] for i in items(kind)]
+    assert len(numbers) == len(set(numbers))
+    assert all(i["title"] and (i.get("from") or i.get("human")) for i in items(kind)), "an item nobody could answer"
+    assert not [i for i in items(kind) if set(i) - {"item", "title", "from", "human"}]
+
+
+SAID = {"verdict", "frequencies", "baseline", "measured_on", "not_for", "next", "weaker", "silence", "repairs"}
+
+
+def reachable(kind: Any, steps: list[str]) -> bool:
+    """Does a path exist in the records' types?"""
+    if not steps:
+        return True
+    if isinstance(kind, types.UnionType):
+        return any(reachable(k, steps) for k in typing.get_args(kind))
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        return steps[0] in hints and reachable(hints[steps[0]], steps[1:])
+    return typing.get_origin(kind) is dict
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_path_leads_into_the_evidence(kind: str) -> None:
+    """A typing mistake in a mapping would read as "not in this evidence" for ever."""
+    source = ast.parse((Path(emlyn.__file__).parent / "stages/evaluate.py").read_text("utf-8"))
+    promised = set(re.findall(r"^  (\w+) +\{", ast.get_docstring(source) or "", re.M))
+    assert {"slices", "calibration"} <= promised
+    for path in (p for i in items(kind) for p in i.get("from", {}).values()):
+        names = [name for name, _, _ in cells.steps(path)]
+        if names[0] == "said":
+            assert names[1] in SAID
+        else:
+            assert reachable(Evidence, names), path
+            if names[1] in ("plots", "sections") if len(names) > 1 else False:
+                assert names[2] in promised, path
+
+
+@pytest.mark.parametrize("name", evidences.EVERY)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_item_shows_and_only_humans_speak_for_humans(kind: str, name: str) -> None:
+    evidence = evidences.EVERY[name]()
+    page, text = Page(document(evidence, kind)), document(evidence, kind, "markdown")
+    human = [i for i in items(kind) if i.get("human")]
+    assert "".join(page.text).count("HUMAN:") == text.count("**HUMAN:**") == len(human)
+    assert len(page.every("article")) == len(items(kind)) == len(re.findall("^### ", text, re.M))
+
+
+def test_what_the_evidence_lacks_is_said() -> None:
+    lacking = [line for line in document(evidences.failing(), "tripod-ai", "markdown").split("\n") if line.startswith("Not in this evidence")]
+    assert any("`evaluation.sections.learning_curve`" in line for line in lacking)
+    assert "learning_curve`" not in "".join(t for t in document(evidences.binary(), "tripod-ai", "markdown").split("\n") if t.startswith("Not in"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("format", ["html", "markdown"])
+def test_data_cannot_write_html_or_markdown(kind: str, format: str) -> None:
+    text = document(evidences.hostile(), kind, format)
+    assert "<script" not in text
+    assert text == document(evidences.hostile(), kind, format)
+    assert len(text) < 400_000
+
+
+@given(st.text())
+def test_markdown_text_stays_in_its_cell(text: str) -> None:
+    made = markdown.table(["a", "b"], [[text, "x"]]).split("\n")
+    assert len(made) == 3
+    assert len(re.findall(r"(?<!\\)\|", made[2].replace("\\\\", ""))) == 3
+
+
+@given(st.text(), st.text(min_size=1), st.floats(-1e9, 1e9))
+def test_front_matter_is_yaml_whatever_the_names(name: str, metric: str, value: float) -> None:
+    base = evidences.failing()
+    evaluation = dataclasses.replace(base.evaluation, metrics={metric: Measure(value)})
+    evidence = dataclasses.replace(base, model=name, lineage=dataclasses.replace(base.lineage, data=name), evaluation=evaluation)
+    read = yaml.safe_load(markdown.front_matter(evidence).split("\n---\n")[0].removeprefix("---\n"))
+    assert read["pipeline_tag"] == "tabular-classification"
+    assert read["model-index"][0]["results"][0]["metrics"][0]["value"] == pytest.approx(value)
+
+
+def test_card_front_matter_leaves_the_licence_to_a_person() -> None:
+    text = document(evidences.regression(), "model-card", "markdown")
+    front = yaml.safe_load(text.split("\n---\n")[0])
+    assert "license" not in front
+    assert front["pipeline_tag"] == "tabular-regression"
+    assert "HUMAN: license" in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "format", "allowed"), [("tripod", "html", ", ".join(KINDS)), ("../x", "html", "tripod-ai"), ("model-card", "pdf", "html, markdown")]
+)
+def test_unknown_kind_or_format_names_the_allowed(kind: str, format: str, allowed: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        document(evidences.failing(), kind, format)
+    assert allowed in caught.value.allowed
+
+
+@pytest.mark.parametrize("name", evidences.EVERY)
+def test_evidence_file_is_the_same_bytes_and_comes_back(name: str) -> None:
+    evidence = evidences.EVERY[name]()
+    raw = evidence_json(evidence)
+    assert raw == evidence_json(evidences.EVERY[name]()) == evidence_json(read_evidence(raw))
+    assert json.loads(raw)["format"] == "emlyn.evidence/1"
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda raw: raw.replace(b'"value":0.58', b'"value":0.98'), "changed after it was written"),
+        (lambda raw: raw[:200], "not an evidence file"),
+        (lambda raw: b"[1, 2]", "not an evidence file"),
+        (lambda raw: b"{}", "not an evidence file"),
+        (lambda raw: b"\xff\xfe", "not an evidence file"),
+        (lambda raw: b'{"digest": 3, "evidence": {}}', "not an evidence file"),
+    ],
+)
+def test_evidence_that_was_touched_is_refused(change: Any, what: str) -> None:
+    raw = change(evidence_json(evidences.failing()))
+    with pytest.raises(DataError, match=what):
+        read_evidence(raw)
+
+
+def test_nothing_changed_nothing_said() -> None:
+    assert diff(evidences.binary(), evidences.binary()) == ()
+
+
+def changed(**changes: Any) -> tuple[str, ...]:
+    return diff(evidences.binary(), dataclasses.replace(evidences.binary(), **changes))
+
+
+def evaluated(**changes: Any) -> tuple[str, ...]:
+    return changed(evaluation=dataclasses.replace(evidences.binary().evaluation, **changes))
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (evaluated(metrics={"roc_auc": Measure(0.92, 0.9, 0.94)}), "ROC AUC was between 0.83 and 0.89 and is now between 0.90 and 0.94: better."),
+        (evaluated(metrics={"log_loss": Measure(0.6, 0.55, 0.65)}), "Log loss was between 0.42 and 0.49 and is now between 0.55 and 0.65: worse."),
+        (evaluated(metrics={"roc_auc": Measure(0.87, 0.84, 0.9)}), "the ranges overlap, so this alone shows no change."),
+        (evaluated(metrics={"roc_auc": Measure(0.87, None, None)}), "ROC AUC was between 0.83 and 0.89 and is now about 0.87."),
+        (evaluated(verdict=Verdict("do not use yet", "it forgot")), "The verdict was “use with care” and is now “do not use yet”: It forgot."),
+        (evaluated(threshold=0.3), "The decision threshold was 0.45 and is now 0.3."),
+        (evaluated(sections={}), "Between the groups of “sex” (tpr): was “gap shown”, is now “not examined”."),
+        (changed(findings=()), "No longer found: “boat” knows the answer"),
+        (changed(findings=(*evidences.findings(), Finding("a.b", "a.b", "fail", "it broke"))), "New finding: It broke."),
+        (changed(trials=()), "It was made of catboost, lightgbm and linear, and is now made of nothing recorded."),
+        (
+            changed(card=dataclasses.replace(evidences.binary().card, rows=9, digest="x")),
+            "It learned from other data: 3,200 rows before, 9 rows now.",
+        ),
+        (changed(problem=dataclasses.replace(evidences.binary().problem, features=("sex", "age"))), "Gone columns: “fare”, “class” and “family”."),
+        (
+            changed(lineage=dataclasses.replace(evidences.LINEAGE, packages={"lightgbm": "5"})),
+            "Other packages: lightgbm 4.7.0 → 5 and scikit-learn 1.9.1 → (absent).",
+        ),
+    ],
+)
+def test_what_changed_in_plain_words(lines: tuple[str, ...], said: str) -> None:
+    assert any(said in line for line in lines), lines
+
+
+@pytest.mark.parametrize("name", evidences.EVERY)
+def test_records_show_themselves_in_a_notebook(name: str) -> None:
+    evidence = evidences.EVERY[name]()
+    shown = [evidence, evidence.card, evidence.problem, evidence.evaluation, *evidence.findings[:1], *evidence.trials[:1], evidence.lineage]
+    for record in shown:
+        html = card(record)
+        Page(html)
+        assert "<script" not in html
+        assert type(record).__name__ in html or "verdict" in html

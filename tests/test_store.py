@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from emlyn.core import schema
+from emlyn.core import durable, schema
 from emlyn.core import store as store_module
-from emlyn.core import workspace as workspace_module
+from emlyn.core.durable import write_durably
 from emlyn.core.store import Store
-from emlyn.core.workspace import Workspace, write_durably
+from emlyn.core.workspace import Workspace
 from emlyn.errors import WorkspaceError
 from emlyn.testing.stores import StoreContract
 from postgresql import postgresql_server
@@ -220,7 +220,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path,
             os.write(self.handle, data[:2])
             fail()
 
-    monkeypatch.setattr(workspace_module.os, *(("fdopen", Broken) if step == "write" else (step, fail)))
+    monkeypatch.setattr(durable.os, *(("fdopen", Broken) if step == "write" else (step, fail)))
     with pytest.raises(WorkspaceError, match=says) as error:
         write_durably(target, b"new and longer")
     monkeypatch.undo()

@@ -26,7 +26,7 @@ from pathlib import Path
 import msgspec
 
 from emlyn.core import signing
-from emlyn.core.workspace import make_folder, write_durably
+from emlyn.core.durable import make_folder, write_durably
 from emlyn.errors import ModelError
 from emlyn.records import codec
 from emlyn.records.manifest import FORMAT, Manifest, Member

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from emlyn.core.workspace import make_folder, write_durably, writing
+from emlyn.core.durable import make_folder, write_durably, writing
 from emlyn.errors import ModelError, WorkspaceError
 
 

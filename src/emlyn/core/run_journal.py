@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import emlyn
-from emlyn.core.workspace import make_folder, writing
+from emlyn.core.durable import make_folder, writing
 from emlyn.errors import EmlynError, ModelError, UserError
 from emlyn.events import Event
 from emlyn.records import codec

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from emlyn.core.workspace import make_folder, write_durably
+from emlyn.core.durable import make_folder, write_durably
 from emlyn.errors import ModelError, WorkspaceError
 
 SECRET_FILE = "signing.key"  # noqa: S105 - a file name

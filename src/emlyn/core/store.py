@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from emlyn.core import schema, workspace
+from emlyn.core import durable, schema
 from emlyn.core.artifacts import Artifacts
 from emlyn.errors import EmlynError, WorkspaceError
 from emlyn.records import codec
@@ -269,7 +269,7 @@ def _engine(parsed: sa.URL) -> sa.Engine:
         sa.event.listen(engine, "begin", _lock_on_server)
         return engine
     file = Path(parsed.database or "")
-    if file.exists() and not workspace.may_write(file):
+    if file.exists() and not durable.may_write(file):
         engine = sa.create_engine("sqlite://", creator=_read_only_connection(file), poolclass=sa.NullPool)
     else:
         engine = sa.create_engine(parsed, connect_args={"timeout": PATIENCE_S})
@@ -339,9 +339,9 @@ def _refusal(error: exc.DBAPIError, where: str, root: Path) -> WorkspaceError:
     """What the database refused, in four parts."""
     said = str(error.orig)
     if "full" in said:
-        return workspace.full(where)
-    if "readonly" in said or "read-only" in said or ("unable to open" in said and not workspace.may_write(root)):
-        return workspace.read_only(where)
+        return durable.full(where)
+    if "readonly" in said or "read-only" in said or ("unable to open" in said and not durable.may_write(root)):
+        return durable.read_only(where)
     if "locked" in said:
         return WorkspaceError(
             f"another process has been writing to the workspace for more than {PATIENCE_S} s",

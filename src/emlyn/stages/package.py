@@ -12,10 +12,10 @@ import emlyn
 from emlyn import plugins
 from emlyn.context import Context
 from emlyn.core import archive, registry, signing
+from emlyn.core.durable import make_folder, write_durably
 from emlyn.core.model import Model
 from emlyn.core.parts import below
 from emlyn.core.sbom import sbom
-from emlyn.core.workspace import make_folder, write_durably
 from emlyn.records.codec import to_json, to_plain
 from emlyn.records.manifest import Manifest
 from emlyn.records.run import Evidence, ModelVersion

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from emlyn import __version__
 from emlyn.core.parse import date_text
 from emlyn.doors.server.door import Call, Door, reply
+from emlyn.doors.server.problems import as_v2_error
 from emlyn.records.data_card import ColumnRule, Contract
 from emlyn.service.pool import Pool
 from emlyn.service.scorer import example_cell, example_row
@@ -42,10 +43,14 @@ def openapi(pool: Pool, doors: list[Door]) -> dict[str, Any]:
 
 def operation(door: Door, contract: Contract | None) -> dict[str, Any]:
     names = [part.split("}")[0] for part in door.path.split("{")[1:]]
-    ok: dict[str, Any] = {"description": "OK"}
+    ok: dict[str, Any] = {"description": "OK", "content": {OTHER_TYPES.get(door.path, "application/json"): {}}}
     if door.path in REPLIES:
         ok["content"] = {"application/json": {"schema": ref(REPLIES[door.path])}}
-    failed = {"description": "A problem document (RFC 9457)", "content": {"application/problem+json": {"schema": ref("Problem")}}}
+    if door.path == "/invocations":
+        ok["content"] |= {kind: {"schema": TEXT} for kind in ("text/csv", "application/jsonlines")}
+    failed: dict[str, Any] = {"description": "A problem document (RFC 9457)", "content": {"application/problem+json": {"schema": ref("Problem")}}}
+    if door.error is as_v2_error:
+        failed["content"]["application/json"] = {"schema": ref("V2Error")}
     found: dict[str, Any] = {
         "summary": door.summary,
         "operationId": f"{door.method.lower()}_{re.sub(r'[^A-Za-z0-9]+', '_', door.path).strip('_')}",
@@ -167,8 +172,10 @@ SCHEMAS: dict[str, Any] = {
         ["name", "shape", "datatype", "data"], name=TEXT, shape={"type": "array", "items": {"type": "integer"}}, datatype=TEXT, data={"type": "array"}
     ),
     "Inferred": _object(["model_name", "outputs"], model_name=TEXT, model_version=TEXT, id=TEXT, outputs={"type": "array", "items": ref("Tensor")}),
+    "V2Error": _object(["error"], error=TEXT),
     "Problem": _object(["type", "title", "status"], type=TEXT, title=TEXT, status={"type": "integer"}, detail=TEXT, allowed=TEXT, next=TEXT),
 }
+OTHER_TYPES = {"/metrics": "text/plain", "/docs": "text/html"}
 REPLIES = {
     "/v1/predict": "Answers",
     "/v1/feedback": "Accepted",

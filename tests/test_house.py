@@ -20,7 +20,7 @@ FLOORS = [
     {"core"},
     {"stages", "tasks", "learners", "checks", "readers", "explainers", "exporters", "executors", "ideas", "service", "report", "samples"},
     {"engineer", "estimators"},
-    {"doors", "testing"},
+    {"doors", "testing", "__main__"},
 ]
 PUBLIC_FACES = {"emlyn.doors.python", "emlyn.doors.cli.train", "emlyn.estimators"}
 """Faces that fill one options record at once are exempt from the limit on parameters."""

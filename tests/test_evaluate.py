@@ -208,7 +208,7 @@ def test_cross_validation_reports_the_corrected_score() -> None:
     rng = np.random.default_rng(3)
     y, p = binary(n=500, signal=0.8)
     others = [p] + [np.column_stack([1 - q, q]) for q in np.clip(p[:, 1] + rng.normal(0, 0.15, (20, 500)), 0.001, 0.999)]
-    found = evaluate_stored(OutOfFold(others, np.arange(500) % 5, y), None, BINARY, context())
+    found = evaluate_stored(OutOfFold(others, np.arange(500) % 5, y), sealed(y), BINARY, context())
     told = found.sections["selection"]
     assert found.method == "cross-validation corrected for selection"
     assert told["candidates"] == 21

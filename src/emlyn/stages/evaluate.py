@@ -36,14 +36,14 @@ prior), `calibration_slope`, `calibration_intercept`, `observed_expected`, `ici`
   natural         {"of": 1000, "label", "have", "flagged", "right", "missed", "sentence"}   binary: counts per 1,000 rows
   comparison      {"against": "baseline", "metric", "difference": MEASURE, "p", "test", "sentence"}
   selection       {"candidates", "naive": value before the correction, "corrected": value, "sentence"}   cross-validation only
-  slices          {"confirmed": [{"rule", "columns", "n", "loss", "rest", "difference": MEASURE, "p", "sentence"}], "tested", "sentence"}
+  slices          {"confirmed": [{"rule", "columns", "n", "loss", "rest", "difference": MEASURE, "p", "sentence"}], "tested", "looked_at", "sentence"}
   fairness        {"columns": [{"column", "groups": [{"group", "n", "selection": MEASURE, "tpr": MEASURE, "fpr": MEASURE,
                   "precision": MEASURE, "calibration": MEASURE, "error": MEASURE}], "gaps": [{"metric", "worst", "best",
                   "difference": MEASURE, "ratio": MEASURE or null, "verdict": "gap shown|no gap shown|cannot tell", "sentence"}]}],
                   "chosen": metric name and why, "sentence"}   regression groups hold "error" and "bias" only
   conformal       {"kind": "set|interval", "levels": [{"level", "coverage": MEASURE, "size", "quantile",
                   "groups": [{"column", "group", "coverage": MEASURE}]}], "sentence"}   size: mean labels in a set, or mean width
-  abstention      {"points": [{"answered": share, "value": metric, "threshold"}], "metric", "sentence"}
+  abstention      {"points": [{"answered": share, "value", "low", "high", "threshold"}], "metric", "sentence"}
   learning_curve  {"points": [{"rows", "value", "low", "high"}], "metric", "doubling": gain of twice the data, "sentence"}
   label_noise     {"share": MEASURE, "ceiling": accuracy, "sentence"}
   robustness      {"tests": [{"test", "column", "value", "change", "flips", "sentence"}], "metric", "sentence"}
@@ -62,12 +62,14 @@ import numpy as np
 
 from emlyn.context import Context
 from emlyn.core.answers import Answers, domains, floor, measure_all, recalls
+from emlyn.core.conformal import intervals_90
 from emlyn.core.curves import binary_plots, class_plots, natural, number_plots
 from emlyn.core.dataset import Dataset
 from emlyn.core.decision import balanced_threshold, choose_threshold, cost_odds, counts, threshold_for_sensitivity
 from emlyn.core.ensembling import blend
 from emlyn.core.intervals import paired_difference
 from emlyn.core.metrics import Metric, metric
+from emlyn.core.sections import quick_sections
 from emlyn.core.selection import OutOfFold, chosen, corrected
 from emlyn.core.trials import Trials
 from emlyn.records.evaluation import Evaluation, Measure, Verdict
@@ -87,12 +89,12 @@ class Predicts(Protocol):
 
 def evaluate_sealed(model: Predicts, sealed: Dataset, problem: Problem, context: Context) -> Evaluation:
     """Every metric on the sealed rows, read in one pass. The threshold is the model's own: it was set before the seal was opened."""
-    return evaluate_answers(_answers(model, sealed, problem), problem, context, "sealed rows")
+    return evaluate_answers(_answers(model, sealed, problem), problem, context, "sealed rows", sealed)
 
 
 def evaluate_rows(model: Predicts, data: Dataset, problem: Problem, context: Context) -> Evaluation:
     """Every metric on labelled rows from outside: `--test FILE` and `emlyn evaluate`."""
-    return evaluate_answers(_answers(model, data, problem), problem, context, "external file")
+    return evaluate_answers(_answers(model, data, problem), problem, context, "external file", data)
 
 
 def evaluate_oof(trials: Trials, data: Dataset, problem: Problem, context: Context) -> Evaluation:
@@ -105,29 +107,38 @@ def evaluate_oof(trials: Trials, data: Dataset, problem: Problem, context: Conte
     rows = trials.covered(candidates)
     weight = None if data.weight is None else data.weight[rows]
     stored = OutOfFold([trials.oof(c.recipe.name)[rows] for c in candidates], trials.fold_of[rows], data.answers[rows], weight)
-    return evaluate_stored(stored, None if data.group is None else data.group[rows], problem, context)
+    return evaluate_stored(stored, data.take(rows), problem, context)
 
 
-def evaluate_stored(stored: OutOfFold, cluster: np.ndarray | None, problem: Problem, context: Context) -> Evaluation:
-    """The evaluation behind `evaluate_oof`, from plain arrays. With one fold only, there is no honest number: the verdict says so."""
+def evaluate_stored(stored: OutOfFold, asked: Dataset, problem: Problem, context: Context) -> Evaluation:
+    """The evaluation behind `evaluate_oof`, from plain arrays; `asked` are the same rows with their columns and groups.
+
+    With one fold only, a choice cannot be judged: the number is then the uncorrected one, and `method` says so.
+    """
     m, calibrate = metric(problem.metric), problem.task in ("binary", "multiclass")
     weights, calibration = chosen(stored, m, calibrate=calibrate, seed=context.seed)
     shown = calibration.apply(blend(stored.candidates, weights))
     honest = len(np.unique(stored.fold)) > 1
     prediction = corrected(stored, m, calibrate=calibrate, seed=context.seed) if honest else shown
     threshold, why = choose_threshold(shown[:, -1], problem, stored.weight) if problem.task == "binary" else (None, "")
-    answers = Answers(stored.truth, prediction, stored.weight, cluster, threshold, why)
+    answers = Answers(stored.truth, prediction, stored.weight, asked.group, threshold, why)
     how = "cross-validation corrected for selection" if honest else "one fold, not corrected for selection"
-    evaluation = evaluate_answers(answers, problem, context, how)
+    evaluation = evaluate_answers(answers, problem, context, how, asked)
     naive, value = m.score(stored.truth, shown, stored.weight), evaluation.metrics[m.name].value
-    text = f"Choosing among {len(stored.candidates)} candidates made {m.label or m.name} look like {naive:.4g}; corrected for that it is {value:.4g}."
+    told = "unknown" if value is None else f"{value:.4g}"
+    text = f"Choosing among {len(stored.candidates)} candidates made {m.label or m.name} look like {naive:.4g}; corrected for that it is {told}."
     section = {"candidates": len(stored.candidates), "naive": naive, "corrected": value, "sentence": text}
     return replace(evaluation, sections={**evaluation.sections, "selection": section})
 
 
-def evaluate_answers(answers: Answers, problem: Problem, context: Context, method: str) -> Evaluation:
-    """Every metric of the task with its interval, the floor's, their paired difference, the plots and the verdict."""
+def evaluate_answers(answers: Answers, problem: Problem, context: Context, method: str, asked: Dataset | None = None) -> Evaluation:
+    """Every metric of the task with its interval, the floor's, their paired difference, the plots and the verdict.
+
+    With `asked`, the same rows with their columns, also the sections that need no further prediction (`core.sections`).
+    """
     context.emit("note", f"measuring on {len(answers):,} rows", rows=len(answers))
+    if problem.task == "regression" and answers.lower is None and (ends := intervals_90(answers, context.seed)):
+        answers = replace(answers, lower=ends[0], upper=ends[1])
     base = answers.with_prediction(floor(answers, problem))
     metrics = measure_all(answers, problem)
     sections: dict[str, Any] = {"domains": domains(metrics)}
@@ -138,6 +149,8 @@ def evaluate_answers(answers: Answers, problem: Problem, context: Context, metho
         sections["decision"] = _decision(answers, problem)
         table = np.array(plots["confusion"]["per_1000"])
         sections["natural"] = natural(table, plots["confusion"]["labels"][-1])
+    if asked is not None:
+        sections |= quick_sections(answers, asked, problem, context.seed)
     evaluation = Evaluation(
         metrics=metrics,
         baseline=measure_all(base, problem),

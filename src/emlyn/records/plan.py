@@ -31,5 +31,9 @@ class Plan:
     sample: int = 0
     """Rows used to choose among recipes where not all are; 0 = all."""
     threads: int = 1
+    refit: bool = False
+    """Members are learned once more on all rows after the choice; a part of the time is kept for it."""
+    max_latency: float | None = None
+    """Seconds that one row's prediction may take."""
     trials: int | None = None
     """A number of trials instead of a time limit: the run is then repeatable."""

@@ -119,6 +119,7 @@ def _affine(m: Material) -> Iterator[tuple[str, str, str]]:
     numbers = [one for one in looked_at(m, "number") if len(one.known) > 10 and np.ptp(one.known) > 0]
     if len(numbers) < 2:
         return
+    numbers = numbers[:1_000]
     raw = np.column_stack([one.column.values for one in numbers])[:5_000]
     gaps = np.isnan(raw)
     cells = np.where(gaps | ~np.isfinite(raw), np.nanmedian(np.where(np.isfinite(raw), raw, np.nan), axis=0), raw)

@@ -89,10 +89,12 @@ def sites(m: Material) -> Outcome:
     findings, p_values = [], {}
     share = answer_share(m)
     for one in looked_at(m, "category", "number"):
+        if not SITES & set(words_of(one.name)):
+            continue
         codes = one.column.as_coded()
         assert codes.levels is not None
         used = int((np.bincount(codes.values[codes.values >= 0], minlength=1) >= 20).sum())
-        if not SITES & set(words_of(one.name)) or not 2 <= used <= 60:
+        if not 2 <= used <= 60:
             continue
         groups = [share[codes.values == k] for k in range(len(codes.levels)) if (codes.values == k).sum() >= 20]
         p = float(chdtrc(len(groups) - 1, _between(groups)))

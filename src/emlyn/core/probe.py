@@ -20,7 +20,8 @@ from emlyn.records.problem import Problem, SplitRule
 BINS = 64
 FOLDS = 3
 LEAF = 5
-PROBE_ROWS = 5_000
+MOST_CLASSES = 32
+PROBE_ROWS, PROBE_CELLS = 5_000, 2_000_000
 ROUNDS = 60
 
 
@@ -42,13 +43,13 @@ class Strength:
 def column_strengths(data: Dataset, columns: Sequence[str], seed: int = 0) -> dict[str, Strength]:
     """The out-of-fold score of each column alone.
 
-    Numbers: a tree of depth 3 (deeper for more than two classes) on at most 64 quantile bins, no value being the lowest bin; words: the smoothed
+    Numbers: a tree of depth 3 (up to 6 for more classes and for numbers as answers) on at most 64 quantile bins, no value being the lowest bin; words: the smoothed
     mean of each level. Rows of one group share a fold. A tree so shallow was measured against 26 real tables (see docs/checks).
     """
     assert data.answers is not None
     stats = _channels(data)
     side = _sides(data, seed)
-    depth = 3 if data.classes <= 2 else min(6, 3 + int(np.ceil(np.log2(data.classes / 2))))
+    depth = {0: 6, 2: 3}.get(data.classes, min(6, 3 + int(np.ceil(np.log2(max(2, data.classes) / 2)))))
     rows = data.rows
     return {name: _strength(rows[name].take(data.units), stats, side, depth) for name in columns}
 
@@ -60,15 +61,19 @@ class _Channels:
     sums: np.ndarray
     """(n, k) float64."""
     classes: int
-    answers: np.ndarray
 
 
 def _channels(data: Dataset) -> _Channels:
     assert data.answers is not None
+    if data.classes > MOST_CLASSES:  # the commonest ones stand for all, the others are one
+        common = np.argsort(-np.bincount(data.answers.astype(np.int64), minlength=data.classes), kind="stable")[: MOST_CLASSES - 1]
+        place = np.full(data.classes, MOST_CLASSES - 1)
+        place[common] = np.arange(MOST_CLASSES - 1)
+        return _Channels(np.eye(MOST_CLASSES)[place[data.answers.astype(np.int64)]], MOST_CLASSES)
     if data.classes:
-        return _Channels(np.eye(data.classes)[data.answers.astype(np.int64)], data.classes, data.answers)
+        return _Channels(np.eye(data.classes)[data.answers.astype(np.int64)], data.classes)
     centred = data.answers - data.answers.mean()
-    return _Channels(np.column_stack([centred, centred**2]), 0, data.answers)
+    return _Channels(np.column_stack([centred, centred**2]), 0)
 
 
 def _sides(data: Dataset, seed: int) -> np.ndarray:
@@ -189,8 +194,9 @@ class Probe:
     _kept: dict[tuple[str, ...], np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if len(self.data) > PROBE_ROWS:
-            chosen = np.sort(np.random.default_rng(self.seed).choice(len(self.data), PROBE_ROWS, replace=False))
+        most = max(200, min(PROBE_ROWS, PROBE_CELLS // max(1, len(self.problem.features))))
+        if len(self.data) > most:
+            chosen = np.sort(np.random.default_rng(self.seed).choice(len(self.data), most, replace=False))
             self.data = self.data.take(chosen)
         self.folds = self._folds(self.problem.split)
 

@@ -27,6 +27,12 @@ SAMPLE = 20_000
 """Rows that the checks look at where not every row is needed."""
 MOST_S = 20.0
 """Seconds the audit takes at most, however long the budget."""
+MOST_COLUMNS = 2_000
+"""Columns that the checks look at; of wider tables those that go with the answer most."""
+MOST_PROBED = 50
+"""Classes up to which the probe is asked."""
+FIRST = ("leakage", "target", "structure", "missing", "form", "privacy", "fairness", "enough")
+"""The order in which groups of checks run, should time be short."""
 MOST_QUESTIONS = 5
 RESCORED = 6
 """Repairs whose score before and after is measured at most."""
@@ -72,23 +78,43 @@ class _Bench:
         self.positions = np.arange(n) if n <= SAMPLE else np.sort(rng.choice(n, SAMPLE, replace=False))
         if n > SAMPLE:
             self.left_out.append(f"sampling: most checks looked at {SAMPLE:,} of {n:,} rows")
+        self.seen = self._columns()
         self.material = self._material(self.card)
 
     @property
     def time_left(self) -> float:
         return self.deadline - self.context.budget.spent
 
+    def _columns(self) -> frozenset[str]:
+        """The columns to look at: all, or of a very wide table those whose numbers go with the answer most, by 500 rows."""
+        features = self.problem.features
+        if len(features) <= MOST_COLUMNS:
+            return frozenset(self.raw)
+        self.left_out.append(f"columns: the checks looked at {MOST_COLUMNS:,} of {len(features):,} columns")
+        if not self.problem.target:
+            return frozenset(features[:MOST_COLUMNS])
+        raw = self.raw.take(self.positions[:: max(1, len(self.positions) // 500)][:500])
+        answers = answers_column(raw, self.card, self.problem.target, self.problem.task).values.astype(np.float64)
+        table = typed(raw, self.card, features)
+        cells = np.stack([np.nan_to_num(table[n].values.astype(np.float64), posinf=0, neginf=0) for n in features])
+        cells -= cells.mean(axis=1, keepdims=True)
+        spread = cells.std(axis=1)
+        strength = np.abs(cells @ (answers - answers.mean())) / np.where(spread > 0, spread, np.inf)
+        return frozenset(np.array(features, dtype=object)[np.argsort(-strength, kind="stable")[:MOST_COLUMNS]]) | (set(self.raw) - set(features))
+
     def _material(self, card: DataCard) -> Material:
         """The sample as raw cells, as typed cells and, with a target, as a dataset with a probe."""
+        problem = replace(self.problem, features=tuple(f for f in self.problem.features if f in self.seen))
         raw = self.raw if len(self.positions) == self.raw.rows else _compact(self.raw.take(self.positions))
-        table = typed(raw, card, [n for n in raw if n != self.problem.target])
-        material = Material(card, raw, table, self.problem, whole=self.raw, seed=self.context.seed)
-        if not self.problem.target:
+        table = typed(raw, card, [n for n in raw if n != problem.target and n in self.seen])
+        material = Material(card, raw, table, problem, whole=self.raw, seed=self.context.seed)
+        if not problem.target:
             return material
-        task = plugins.find("tasks", self.problem.task)
-        answers = task.encode(answers_column(raw, card, self.problem.target, self.problem.task), self.problem)
-        data = rows_dataset(table, answers, classes=len(self.problem.classes), group=self._groups(raw), time=time_seconds(raw, card, self.problem))
-        return replace(material, data=data, probe=Probe(data, self.problem, self.context.seed, self.context.threads) if self.problem.features else None)
+        task = plugins.find("tasks", problem.task)
+        answers = task.encode(answers_column(raw, card, problem.target, problem.task), problem)
+        data = rows_dataset(table, answers, classes=len(problem.classes), group=self._groups(raw), time=time_seconds(raw, card, problem))
+        probe = Probe(data, problem, self.context.seed, self.context.threads) if problem.features and len(problem.classes) <= MOST_PROBED else None
+        return replace(material, data=data, probe=probe)
 
     def _groups(self, raw: Table) -> np.ndarray | None:
         rule = self.problem.split
@@ -106,11 +132,11 @@ class _Bench:
     def look(self) -> None:
         """Run the checks, cheap ones first, and keep what survives the control of false discoveries."""
         p_values: dict[str, float] = {}
-        for check in sorted(plugins.collect("checks"), key=lambda c: c.slow):
+        for check in sorted(plugins.collect("checks"), key=_turn):
             lacking = [need for need in check.needs if not self.material.has(need)]
             if lacking:
                 self.left_out.append(f"{check.name}: needs {', '.join(lacking)}")
-            elif self.time_left <= 0 and check.slow:
+            elif self.time_left <= 0:
                 self.left_out.append(f"{check.name}: no time left for it")
             else:
                 p_values |= self._run(check)
@@ -146,10 +172,6 @@ class _Bench:
         for one in self.proposed:
             if self._allowed(one):
                 self._apply(one)
-        for question in self.questions:
-            if question.taken == "no" and self._left(question.columns):
-                for name in question.columns:
-                    self._exclude(name, f"perhaps not known at the moment of prediction ({question.flag} keeps it)")
 
     def _allowed(self, one: Repair) -> bool:
         if self.options.repairs == "none" or (self.options.repairs == "safe" and not one.safe):
@@ -190,7 +212,7 @@ class _Bench:
             self.left_out.append("scores: the probe cannot read free text")
             return
         original = self.material.probe
-        after = Probe(self._material(self.card).data, self.problem, self.context.seed, self.context.threads)  # type: ignore[arg-type]
+        after: Probe = self._material(self.card).probe
         honest = after.score()
         self.scores["honest"] = honest
         if self.problem.split.kind in ("group", "time") and self.time_left > 0:
@@ -201,21 +223,28 @@ class _Bench:
             self.canary["shuffled target"] = after.shuffled()
 
     def _score_quarantined(self, after: Probe, honest: float) -> None:
-        gone = [r.column for r in self.applied if r.code.startswith("leakage.") and r.role is not None]
-        gone += [n for q in self.questions for n in q.columns if n in self.problem.excluded]
-        for name in list(dict.fromkeys(gone))[:8]:
+        """The score with each group of quarantined columns put back, and without."""
+        for columns in self._quarantined():
             if self.time_left <= 0:
                 self.left_out.append("scores: no time left to score every quarantined column")
                 return
-            self.scores[f"without {name}"] = honest
-            self.scores[f"with {name}"] = after.score((*self.problem.features, name))
+            self.scores[f"without {', '.join(columns)}"] = honest
+            self.scores[f"with {', '.join(columns)}"] = after.score((*after.problem.features, *columns))
+
+    def _quarantined(self) -> list[tuple[str, ...]]:
+        """The columns left out under suspicion, by the finding that asked for it, at most eight groups."""
+        gone: dict[str, list[str]] = {}
+        for one in self.applied:
+            if one.code.startswith("leakage.") and one.role is not None:
+                gone.setdefault(one.finding, []).append(one.column)
+        return [tuple(columns) for columns in gone.values()][:8]
 
     def _score_repairs(self, original: Probe) -> None:
         """Each parse repair alone: the same folds, the column as it was and as it is now."""
         changes = [r for r in self.applied if (r.parse is not None or r.kind is not None) and r.column in self.problem.features]
         if not changes or self.time_left <= 0:
             return
-        names = self.problem.features
+        names = tuple(f for f in self.problem.features if f in self.seen)
         before = original.score(names)
         for one in changes[:RESCORED]:
             if self.time_left <= 0:
@@ -223,7 +252,7 @@ class _Bench:
             card = _changed(self.material.card, one)
             rows = original.data.rows.with_columns({one.column: typed(self.material.raw, card, [one.column])[one.column]})
             data = replace(original.data, tables={**original.data.tables, "rows": rows}, shared={})
-            after = Probe(data, self.problem, self.context.seed, self.context.threads).score(names)
+            after = Probe(data, original.problem, self.context.seed, self.context.threads).score(names)
             self.applied[self.applied.index(one)] = replace(one, before=before, after=after)
 
     # the answer ------------------------------------------------------------------------------------------------------------------------
@@ -252,11 +281,16 @@ class _Bench:
         better = 1 if self.problem.target and metric(self.problem.metric).direction == "maximize" else -1
         scored = []
         for one in self.questions:
-            inside = [self.scores[f"with {n}"] for n in one.columns if f"with {n}" in self.scores]
-            scores = {"yes": _rounded(inside[0]), "no": self.scores["honest"]} if inside else one.scores
-            gain = better * (inside[0] - self.scores["honest"]) if inside else 0.0
+            inside = self.scores.get(f"with {', '.join(one.columns)}")
+            scores = {"yes": _rounded(inside), "no": _rounded(self.scores["honest"])} if inside is not None else one.scores
+            gain = better * (inside - self.scores["honest"]) if inside is not None else 0.0
             scored.append((-gain, replace(one, scores=scores)))
         return [q for _, q in sorted(scored, key=lambda s: s[0])][:MOST_QUESTIONS]
+
+
+def _turn(check: Check) -> tuple[bool, int]:
+    group = check.name.split(".")[0]
+    return check.slow, FIRST.index(group) if group in FIRST else len(FIRST)
 
 
 def _compact(table: Table) -> Table:

@@ -232,3 +232,17 @@ def test_a_package_that_finds_the_disk_full_registers_nothing(store: Store, mode
             package(model, evidences.binary(), "", "churn", toys.context(store=store))
     assert registry.versions(store) == ()
     assert registry.history(store, "churn") == ()
+
+
+def test_the_manifest_names_what_each_member_needs(store: Store) -> None:
+    data, problem, context = toys.rows_data(), toys.binary_problem(), toys.context(store=store)
+    ridge = toys.Ridge()
+    ridge.packages = ("lightgbm",)
+    with toys.only(ridge):
+        made = ensemble(search(plan(problem, data, toys.options(1), context), data, problem, context), data, problem, context)
+        version = package(made, evidences.binary(), "", "churn", context)
+    manifest = registry.load(version).manifest
+    needs = {name: member.packages for name, member in manifest.members.items()}
+    assert {packages for name, packages in needs.items() if name.startswith("model/members/")} == {("lightgbm",)}
+    assert {packages for name, packages in needs.items() if not name.startswith("model/members/")} == {()}
+    assert {"lightgbm", "numpy"} <= set(manifest.packages)

@@ -51,7 +51,7 @@ class Learner(Protocol):
     name: str
     tasks: tuple[str, ...]
     packages: tuple[str, ...] = ()
-    """Distributions, beyond numpy, without which its fitted models cannot predict."""
+    """Distributions, beyond numpy and scipy, without which its fitted models cannot predict."""
 
     def missing(self) -> str:
         """Empty when usable on this machine, otherwise the reason (a library or a system file that is not there)."""

@@ -34,6 +34,7 @@ class CatBoost:
 
     name = "catboost"
     tasks = ("binary", "multiclass", "regression")
+    packages = ("catboost",)
 
     def missing(self) -> str:
         try:

@@ -64,6 +64,7 @@ class LightGBM:
 
     name = "lightgbm"
     tasks = ("binary", "multiclass", "regression")
+    packages = ("lightgbm",)
 
     def missing(self) -> str:
         try:

@@ -17,7 +17,7 @@ class Member:
     size: int
     sha256: str
     packages: tuple[str, ...] = ()
-    """Distributions, beyond numpy, without which this member cannot be used."""
+    """Distributions, beyond those that every model needs, without which this member cannot be used."""
 
 
 @dataclass(frozen=True)

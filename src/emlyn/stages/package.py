@@ -20,8 +20,8 @@ from emlyn.records.codec import to_json, to_plain
 from emlyn.records.manifest import Manifest
 from emlyn.records.run import Evidence, ModelVersion
 
-BASE = ("numpy",)
-"""What every model needs."""
+BASE = ("msgspec", "numpy", "pluggy", "scipy")
+"""What every model needs, beside emlyn itself, to be opened and to answer."""
 
 
 def package(model: Model, evidence: Evidence, report_html: str, name: str, context: Context) -> ModelVersion:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from emlyn.core.contract_export import contract_diff, to_json_schema, to_pandera
 from emlyn.core.parse import shortened
 from emlyn.core.rows import conform_records
 from emlyn.core.table import Column, Table
@@ -18,7 +19,7 @@ from emlyn.core.typed import Conformed, Issue, departures, empty_column, issues_
 from emlyn.errors import DataError
 from emlyn.records.data_card import ColumnCard, ColumnRule, Contract, DataCard
 
-__all__ = ["Conformed", "Issue", "conform", "conform_records", "contract_of"]
+__all__ = ["Conformed", "Issue", "conform", "conform_records", "contract_diff", "contract_of", "to_json_schema", "to_pandera"]
 
 LEVELS = 1_000
 """Most levels that a rule remembers; beyond, unseen levels are not reported."""
@@ -31,8 +32,8 @@ def contract_of(card: DataCard, features: Sequence[str] | None = None, table: Ta
     remembered up to 1,000; without, only where the card lists them all. Raises KeyError for a column the card does not hold.
     """
     names = list(features) if features is not None else list(card.names("feature"))
-    position = {c.name: i for i, c in enumerate(card.columns)}
-    rules = tuple(_rule_of(card.column(name), position[name], table) for name in names)
+    known = {c.name: (i, c) for i, c in enumerate(card.columns)}
+    rules = tuple(_rule_of(known[name][1], known[name][0], table) for name in names)
     return Contract(rules)
 
 
@@ -46,11 +47,9 @@ def _rule_of(card: ColumnCard, position: int, table: Table | None) -> ColumnRule
         elif card.distinct <= len(card.levels):
             levels = tuple(level for level, _ in card.levels)
     complete = card.missing == 0 and card.unreadable == 0
-    numeric = card.kind in ("number", "date")
-    return ColumnRule(
-        card.name, card.kind, card.parse, required=complete, nullable=not complete, low=card.low if numeric else None, high=card.high if numeric else None,
-        integral=card.integral, levels=levels if len(levels) <= LEVELS else (), position=position, description=card.why,
-    )  # fmt: skip
+    low, high = (card.low, card.high) if card.kind in ("number", "date") else (None, None)
+    levels = levels if len(levels) <= LEVELS else ()
+    return ColumnRule(card.name, card.kind, card.parse, complete, not complete, low, high, card.integral, levels, position, card.why)
 
 
 def conform(table: Table, contract: Contract) -> Conformed:

@@ -26,8 +26,9 @@ CODE_NAME = re.compile(
     re.IGNORECASE,
 )
 ID_NAME = re.compile(
-    r"(^|[_\s.\-])(id|uid|uuid|guid|key|pk|index|idx|row_?(no|num|number|name|id)?|record(_?(no|num|number|id))?|serial(_?(no|num|number))?|unnamed: ?\d+|no|nr)$|[a-z]I[dD]$|^ID|^column_1$",
-    re.ASCII | re.IGNORECASE,
+    r"(^|[_\s.\-])(id|uid|uuid|guid|key|pk|index|idx|row_?(no|num|number|name|id)?|record(_?(no|num|number|id))?|serial(_?(no|num|number))?|no|nr)$"
+    r"|unnamed: ?\d+$|[a-z]I[dD]$|^ID|^column_1$",
+    re.ASCII,
 )
 ENTITY_NAME = re.compile(r"(^|[_\s.\-])(id|uid|uuid|guid|key)$|[a-z]I[dD]$|[a-z]ID$")
 TIME_NAME = re.compile(
@@ -58,7 +59,8 @@ CURRENCY_CODES = (
     "kr",
 )
 _BODY = re.compile(
-    r"(?P<sign>[+\-\u2212(]?)\s*(?P<before>[^\d+\-.,()\s]{0,4}\s*?)\s*(?P<sign2>[+-]?)(?P<digits>(?:\d[\d.,'\u2019 \xa0\u202f]*\d|\d|\.\d+|\d\.)(?:[eE][+-]?\d+)?)\s*(?P<after>[^\d\s(),.][^\d()]{0,11}|)\)?\Z"
+    r"(?P<sign>[+\-\u2212(]?)\s*(?P<before>[^\d+\-.,()\s]{0,4}\s*?)\s*(?P<sign2>[+-]?)"
+    r"(?P<digits>(?:\d[\d.,'\u2019 \xa0\u202f]*\d|\d|\.\d+|\d\.)(?:[eE][+-]?\d+)?)\s*(?P<after>[^\d\s(),.][^\d()]{0,11}|)\)?\Z"
 )
 _MAGNITUDES = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "bn": 1e9, "T": 1e12}
 _MULTIPLE = {"k", "K", "M", "B", "bn", "T"}
@@ -104,13 +106,13 @@ def texts_of(column: Column, *, most: int = 100_000) -> Texts:
     return Texts(kept, np.array([pairs[t] for t in kept], dtype=np.int64), tuple(sorted(words)), int(sum(pairs[t] for t in kept)), distinct)
 
 
-def _is_level(token: str, others: Counter[str]) -> bool:
+def _is_level(mark: str, others: Counter[str]) -> bool:
     """Whether a text that usually means "no value" is a level here: NA among continents or countries, ? + - as marks of their own."""
-    if token == "NA":
+    if mark == "NA":
         two = [t for t in others if len(t) == 2 and t.isalpha() and t.isupper() and t != "NA"]
         continents = {"AF", "AN", "AS", "EU", "OC", "SA"}
         return len(two) > 60 or (len(two) > 1 and {t for t in others if t not in ("NA", "")} <= continents)
-    if token in ("-", "+", "--"):
+    if mark in ("-", "+", "--"):
         return any(t in ("+", "++", "+-", "+/-", "+++") for t in others)
     return False
 

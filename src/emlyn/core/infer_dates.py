@@ -10,12 +10,15 @@ from emlyn.records.data_card import Parse
 
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", " %I:%M%p", "T%H:%M:%S", "T%H:%M:%S%z", "T%H:%M", " %H:%M:%S%z", " %H:%M:%S %z")
 _WORDS = (
-    "%d %b %Y", "%d %b, %Y", "%b %d, %Y", "%b %d %Y", "%d-%b-%Y", "%d-%b-%y", "%d/%b/%Y", "%b-%Y", "%b %Y", "%b-%y", "%Y-%b-%d", "%Y %b %d", "%b/%d/%Y", "%b. %d, %Y",
-    "%d. %b %Y", "%a, %d %b %Y", "%a %d %b %Y", "%a, %b %d, %Y", "%a %b %d %Y", "%A, %d %B %Y", "%d%b%Y", "%d%b%y", "%d %b %y", "%Y%b%d", "%Y-%b",
+    "%d %b %Y", "%d %b, %Y", "%b %d, %Y", "%b %d %Y", "%d-%b-%Y", "%d-%b-%y", "%d/%b/%Y",
+    "%b-%Y", "%b %Y", "%b-%y", "%Y-%b-%d", "%Y %b %d", "%b/%d/%Y",
+    "%b. %d, %Y", "%d. %b %Y", "%a, %d %b %Y", "%a %d %b %Y", "%a, %b %d, %Y", "%a %b %d %Y", "%A, %d %B %Y",
+    "%d%b%Y", "%d%b%y", "%d %b %y", "%Y%b%d", "%Y-%b",
 )  # fmt: skip
 _SHAPE = re.compile(r"(\d{1,4})([-/. ])(\d{1,2})\2(\d{1,4})(.*)\Z", re.DOTALL)
 _LOOK = re.compile(
-    r"\d{1,4}\s?[-/. ]\s?\d{1,2}\s?[-/. ]\s?\d{1,4}|[A-Za-z]{3,9}\.?[-/ ,.]*\d|\d(?:st|nd|rd|th)?[-/ ,.]*[A-Za-z]{3}|\d{1,2}:\d{2}|\d{4}[-/]\d{1,2}\Z|\d{8}\Z",
+    r"\d{1,4}\s?[-/. ]\s?\d{1,2}\s?[-/. ]\s?\d{1,4}|[A-Za-z]{3,9}\.?[-/ ,.]*\d|\d(?:st|nd|rd|th)?[-/ ,.]*[A-Za-z]{3}"
+    r"|\d{1,2}:\d{2}|\d{4}[-/]\d{1,2}\Z|\d{8}\Z",
     re.ASCII,
 )
 
@@ -25,7 +28,9 @@ def date_formats(texts: Sequence[str], *, enough: float = 0.95) -> tuple[tuple[s
     texts = [t for t in texts if t]
     if not texts or sum(bool(_LOOK.match(t)) and len(t) < 45 for t in texts[:50]) < 0.8 * len(texts[:50]):
         return (), ""
-    left, formats, reasons = list(texts), [], []
+    left: list[str] = list(texts)
+    formats: list[str] = []
+    reasons: list[str] = []
     for _ in range(4):
         form, why = _best(left)
         if not form:
@@ -80,7 +85,7 @@ def _candidates(texts: Sequence[str]) -> list[tuple[str, str]]:
 
 def _orders(shapes: Sequence[re.Match[str]]) -> list[tuple[str, str]]:
     """Year, month and day in the order that the numbers allow, the likelier first."""
-    a, b, c = ([int(m.group(i)) for m in shapes] for i in (1, 3, 4))
+    a, b = ([int(m.group(i)) for m in shapes] for i in (1, 3))
     mark = shapes[0].group(2)
     if max(len(m.group(1)) for m in shapes) == 4:
         return [("%Y-%m-%d", ""), ("%Y-%d-%m", "")] if max(b) <= 12 else [("%Y-%d-%m", "the second number exceeds 12")]

@@ -24,52 +24,19 @@ BEYOND = 3.4e38
 """Numbers beyond this do not fit the 32-bit floats that learners compute with; they count as unreadable."""
 
 NO_VALUE = frozenset(
-    [
-        "",
-        "na",
-        "n/a",
-        "n.a.",
-        "#n/a",
-        "#n/a n/a",
-        "#na",
-        "<na>",
-        "nan",
-        "-nan",
-        "nat",
-        "null",
-        "#null!",
-        "\\n",
-        "?",
-        "??",
-        ".",
-        "..",
-        "-",
-        "--",
-        "—",
-        "–",
-    ]
-    + ["#value!", "#div/0!", "#ref!", "#num!", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"]
-)
+    (
+        "", "na", "n/a", "n.a.", "#n/a", "#n/a n/a", "#na", "<na>", "nan", "-nan", "nat", "null", "#null!", "\\n", "?", "??", ".", "..", "-", "--",
+        "—", "–", "#value!", "#div/0!", "#ref!", "#num!", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan",
+    )
+)  # fmt: skip
 """Texts that mean "no value" in any column."""
 
 NO_NUMBER = NO_VALUE | frozenset(
-    [
-        "none",
-        "nil",
-        "unknown",
-        "unk",
-        "missing",
-        "not available",
-        "not applicable",
-        "not known",
-        "not reported",
-        "no data",
-        "undefined",
-        "blank",
-        "empty",
-    ]
-    + ["(blank)", "(null)", "nd", "n.d.", "tbd", "tba", "pending", "inapplicable"]
-)
+    (
+        "none", "nil", "unknown", "unk", "missing", "not available", "not applicable", "not known", "not reported", "no data", "undefined", "blank",
+        "empty", "(blank)", "(null)", "nd", "n.d.", "tbd", "tba", "pending", "inapplicable",
+    )
+)  # fmt: skip
 """Texts that mean "no value" where a number, a date or a yes/no stands; in a column of words they may be a level of their own."""
 
 YES_NO: tuple[tuple[str, str], ...] = (
@@ -277,7 +244,8 @@ MONTHS = ("january", "february", "march", "april", "may", "june", "july", "augus
 _MONTH = {m[:3]: i + 1 for i, m in enumerate(MONTHS)} | {m: i + 1 for i, m in enumerate(MONTHS)} | {"sept": 9}
 _DIRECTIVES = {
     "%Y": r"(?P<Y>\d{4})", "%y": r"(?P<y>\d{2})", "%m": r"(?P<m>\d{1,2})", "%d": r"(?P<d>\d{1,2})(?:st|nd|rd|th)?", "%H": r"(?P<H>\d{1,2})",
-    "%I": r"(?P<I>\d{1,2})", "%M": r"(?P<M>\d{2})", "%S": r"(?P<S>\d{2}(?:\.\d{1,9})?)", "%p": r"(?P<p>[ap]\.?m\.?)", "%z": r"(?P<z>z|utc|gmt|[+-]\d{2}:?\d{2})",
+    "%I": r"(?P<I>\d{1,2})", "%M": r"(?P<M>\d{2})", "%S": r"(?P<S>\d{2}(?:\.\d{1,9})?)", "%p": r"(?P<p>[ap]\.?m\.?)",
+    "%z": r"(?P<z>z|utc|gmt|[+-]\d{2}:?\d{2})",
     "%b": r"(?P<b>[a-z]{3,9})\.?", "%B": r"(?P<b>[a-z]{3,9})\.?", "%a": r"[a-z]{2,9}\.?", "%A": r"[a-z]{2,9}\.?",
 }  # fmt: skip
 

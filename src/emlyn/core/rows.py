@@ -12,21 +12,21 @@ import numpy as np
 
 from emlyn.core.frames import column_from_cells
 from emlyn.core.parse import EXACT, cell_text, reader_for, shortened, text_cleaner
-from emlyn.core.table import Column, Table
+from emlyn.core.table import Column, Table, text_column
 from emlyn.core.typed import PROBLEMS, Conformed, Issue, allowed_text, departures, order_issues, typed
 from emlyn.records.data_card import ColumnRule, Contract, CrossRule
-from emlyn.types import Kind
 
 ABSENT: Any = object()
 NAN = math.nan
 _FIRST, _NONE = np.zeros(1, dtype=np.int32), np.full(1, -1, dtype=np.int32)
-_NO_LEVELS = np.empty(0, dtype=object)
+_NO_LEVELS, _NO_NUMBERS = np.empty(0, dtype=object), np.empty(0)
 
 
 @dataclass(frozen=True, eq=False)
 class _Cell:
     """One rule, compiled: what most cells are is answered at once, anything else goes the longer way."""
 
+    name: str
     rule: ColumnRule
     low: float
     high: float
@@ -70,8 +70,6 @@ class _Cell:
 class _Door:
     """A contract, compiled."""
 
-    names: tuple[str, ...]
-    kinds: tuple[Kind, ...]
     cells: tuple[_Cell, ...]
     rules: tuple[CrossRule, ...]
 
@@ -84,9 +82,7 @@ def _door(contract: Contract) -> _Door:
     kept = _doors.get(id(contract))
     if kept is not None and kept[0]() is contract:
         return kept[1]
-    door = _Door(
-        tuple(r.name for r in contract.columns), tuple(r.kind for r in contract.columns), tuple(map(_compiled, contract.columns)), contract.rules
-    )
+    door = _Door(tuple(map(_compiled, contract.columns)), contract.rules)
     key = id(contract)
     _doors[key] = (weakref.ref(contract, lambda _: _doors.pop(key, None)), door)
     return door
@@ -102,7 +98,7 @@ def _compiled(rule: ColumnRule) -> _Cell:
     known = {level: level for level in rule.levels if clean(level) == level}
     known |= {written: kept for written, kept in ((w, clean(w)) for w in rule.parse.merge) if kept in known}
     words = rule.kind in ("category", "text")
-    return _Cell(rule, low, high, known, clean if words else reader_for(rule.kind, rule.parse), words)
+    return _Cell(rule.name, rule, low, high, known, clean if words else reader_for(rule.kind, rule.parse), words)
 
 
 def conform_records(records: Sequence[Mapping[str, Any]], contract: Contract) -> Conformed:
@@ -112,37 +108,26 @@ def conform_records(records: Sequence[Mapping[str, Any]], contract: Contract) ->
     """
     door, n = _door(contract), len(records)
     issues: list[Issue] = []
-    refused, absent = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
+    refused = np.array([not isinstance(record, Mapping) for record in records], dtype=bool)
+    absent = np.zeros(n, dtype=bool)
     counts: dict[str, dict[str, int]] = {}
-    rows: list[Mapping[str, Any]] = []
-    for i, record in enumerate(records):
-        if isinstance(record, Mapping):
-            rows.append(record)
-        else:
-            rows.append({})
-            refused[i] = True
-            issues.append(
-                Issue(
-                    i,
-                    "",
-                    shortened(record),
-                    "is not an object of columns",
-                    "an object such as {" + f'"{door.names[0] if door.names else "column"}": …' + "}",
-                    "row",
-                )
-            )
-    columns: dict[str, Column] = {}
-    for name, kind, cell in zip(door.names, door.kinds, door.cells, strict=True):
-        out: list[Any] = []
-        low, high, known, words = cell.low, cell.high, cell.known, cell.words
+    rows: list[Mapping[str, Any]] = list(records)
+    for i in np.flatnonzero(refused).tolist():
+        rows[i] = {}
+        issues.append(Issue(i, "", shortened(records[i]), "is not an object of columns", "an object with one value per column", "row"))
+    numbers: list[Any] = []
+    texts: list[Any] = []
+    for cell in door.cells:
+        name, low, high, known, words = cell.name, cell.low, cell.high, cell.known, cell.words
+        out = texts if words else numbers
         for i, row in enumerate(rows):
             value = row.get(name, ABSENT)
+            kind = type(value)
             if words:
-                text = known.get(value) if type(value) is str else None
-                if text is not None:
-                    out.append(text)
+                if kind is str and value in known:
+                    out.append(known[value])
                     continue
-            elif (type(value) is float or type(value) is int) and low <= value <= high:
+            elif (kind is float or kind is int) and low <= value <= high:
                 out.append(value)
                 continue
             found, code = cell.slow(value)
@@ -151,20 +136,29 @@ def conform_records(records: Sequence[Mapping[str, Any]], contract: Contract) ->
                 issues.append(_issue(i, cell.rule, value, code))
                 counts.setdefault(name, {})[code] = counts.get(name, {}).get(code, 0) + 1
                 absent[i] |= code == "absent"
-        columns[name] = _coded(kind, out) if words else Column(kind, np.array(out, dtype=np.float64))
-    table = Table(columns, rows=n)
-    for rule in door.rules:
-        issues += order_issues(table, table, rule, counts)
+    table = _table(door, numbers, texts, n)
+    for order in door.rules:
+        issues += order_issues(table, table, order, counts)
     return Conformed(table, issues, refused | absent, counts)
 
 
-def _coded(kind: Kind, texts: list[str | None]) -> Column:
-    if len(texts) == 1:
-        text = texts[0]
-        return Column(kind, _NONE, _NO_LEVELS) if text is None else Column(kind, _FIRST, np.array([text], dtype=object))
-    index: dict[str, int] = {}
-    codes = [-1 if text is None else index.setdefault(text, len(index)) for text in texts]
-    return Column(kind, np.array(codes, dtype=np.int32), np.array(list(index), dtype=object))
+def _table(door: _Door, numbers: list[float], texts: list[str | None], n: int) -> Table:
+    """Columns in the contract's order, cut from one block of numbers and one of texts: for one record, an array per column costs most."""
+    block = iter(np.array(numbers, dtype=np.float64).reshape(-1, n)) if n else iter(())
+    columns: dict[str, Column] = {}
+    at = 0
+    words = np.array(texts, dtype=object)
+    for cell in door.cells:
+        kind = cell.rule.kind
+        if not cell.words:
+            columns[cell.name] = Column(kind, next(block, _NO_NUMBERS))
+            continue
+        if n == 1:
+            columns[cell.name] = Column(kind, _NONE, _NO_LEVELS) if texts[at] is None else Column(kind, _FIRST, words[at : at + 1])
+        else:
+            columns[cell.name] = text_column(texts[at : at + n], kind)
+        at += n
+    return Table(columns, rows=n)
 
 
 def _issue(row: int, rule: ColumnRule, cell: Any, code: str) -> Issue:

@@ -43,11 +43,10 @@ class Dialect:
         return self.delimiter == " "
 
 
-def sniff(sample: str, *, complete: bool = True) -> Dialect:
-    """The dialect of a text whose beginning is `sample`; `complete` is False when the sample may end within a line."""
-    lines = sample.splitlines()
-    if not complete and len(lines) > 1:
-        lines = lines[:-1]
+def sniff(sample: str) -> Dialect:
+    """The dialect of a text whose first whole lines are `sample`."""
+    lines = re.split(r"\r\n|\n|\r", sample)
+    lines = lines[:-1] if not lines[-1] else lines
     told = re.match(r"\s*sep=(.)\s*$", lines[0], re.IGNORECASE) if lines else None
     skip = 1 if told else 0
     while skip < len(lines) and (not lines[skip].strip() or (lines[skip].startswith("#") and not _heads_table(lines, skip))):
@@ -62,7 +61,7 @@ def sniff(sample: str, *, complete: bool = True) -> Dialect:
         return Dialect(delimiter=delimiter, quote=quote, skip=skip)
     width = Counter(len(r) for r in rows[1:] or rows).most_common(1)[0][0]
     header = has_header(rows, width)
-    row_names = header and len(rows[0]) == width - 1 and len(rows) > 1
+    row_names = header and 2 <= len(rows[0]) == width - 1 and any(r[-1].strip() for r in rows[1:] if len(r) == width)
     width = max(width, len(rows[0])) if header and not row_names else width
     names = tuple(cell.lstrip("#").strip() if i == 0 else cell.strip() for i, cell in enumerate(rows[0])) if header else ()
     data = rows[1:] if header else rows
@@ -74,14 +73,9 @@ def parse_lines(lines: Sequence[str], delimiter: str, quote: str, escape: str = 
     """Lines as rows of cells, blank lines left out."""
     if delimiter == " ":
         return [line.split() for line in lines if line.strip()]
-    limit = csv.field_size_limit(1 << 30)
-    try:
-        found = csv.reader(
-            (line.replace("\0", "") + "\n" for line in lines), delimiter=delimiter, quotechar=quote, escapechar=escape or None, strict=False
-        )
-        return [row for row in found if row and (len(row) > 1 or row[0].strip())]
-    finally:
-        csv.field_size_limit(limit)
+    csv.field_size_limit(1 << 30)  # the default refuses cells beyond 128 KiB
+    found = csv.reader((line.replace("\0", "") + "\n" for line in lines), delimiter=delimiter, quotechar=quote, escapechar=escape or None)
+    return [row for row in found if row and (len(row) > 1 or row[0].strip())]
 
 
 def has_header(rows: Sequence[Sequence[str]], width: int) -> bool:
@@ -131,10 +125,8 @@ def _delimiter(lines: Sequence[str], quote: str) -> tuple[str, int]:
         share = agree / max(1, len(widths) - 1)
         if width < 2 or share < 0.6:
             continue
-        title = 0
-        while title < min(20, len(widths) - 2) and widths[title] == 1 and share > 0.5:
-            title += 1
-        if widths[title] not in (width, width - 1, width + 1) and share < 0.95:
+        title = _title_lines(lines, widths, width, share)
+        if widths[title] < 2 or (widths[title] not in (width, width - 1, width + 1) and share < 0.95):
             continue
         rare = delimiter in RARE_DELIMITERS
         if rare and (share < 0.95 or delimiter == ":"):
@@ -150,7 +142,19 @@ def _delimiter(lines: Sequence[str], quote: str) -> tuple[str, int]:
             best = (score, delimiter, _line_of(lines, title))
     if best is not None:
         return best[1], best[2]
-    return (" ", 0) if _is_spaced(lines) else (",", 0) if not any("," in line for line in lines) else ("\x1f", 0)
+    if _is_spaced(lines):
+        return " ", 0
+    first = next((line for line in lines if line.strip()), "")
+    return next((d for d in DELIMITERS if d in first), "," if not any("," in line for line in lines) else "\x1f"), 0
+
+
+def _title_lines(lines: Sequence[str], widths: Sequence[int], width: int, share: float) -> int:
+    """How many rows of one cell stand above the table; a lone word above two columns is a column's name, not a title."""
+    title = 0
+    while title < min(20, len(widths) - 2) and widths[title] == 1 and share > 0.5:
+        title += 1
+    words = lines[0].strip() if lines else ""
+    return title if width > 2 or " " in words or (len(lines) > 1 and not lines[1].strip()) else 0
 
 
 def _line_of(lines: Sequence[str], rows: int) -> int:

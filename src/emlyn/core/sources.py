@@ -127,7 +127,7 @@ def _sort_of_head(name: str, first: bytes) -> Sort:
     if first.startswith(b"PK\x03\x04") and (b"xl/" in first or b"[Content_Types].xml" in first or name.lower().endswith((".xlsx", ".xlsm"))):
         return "excel"
     text = first.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if text[:1] == b"{" or (text[:1] == b"[" and (re.match(rb"\[\s*[\[{\]]", text) or ".json" in name.lower())):
+    if text[:1] == b"{" or (text[:1] == b"[" and (re.match(rb"\[\s*[\[{\]]", text) or text.rstrip()[-1:] == b"]" or ".json" in name.lower())):
         return "json"
     return "delimited"
 

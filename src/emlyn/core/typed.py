@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from emlyn.core.parse import BEYOND, cell_text, date_number_reader, date_text, missing_tokens, reader_for, shortened, text_cleaner
+from emlyn.core.parse import BEYOND, cell_text, date_number_reader, date_text, reader_for, shortened, text_cleaner
 from emlyn.core.table import Column, Table, number_text
 from emlyn.records.data_card import ColumnRule, CrossRule
 from emlyn.types import Kind
@@ -63,62 +63,45 @@ def typed(column: Column, rule: ColumnRule) -> Typed:
     """A raw column as the rule's kind: by level where it is coded, by vector where it is not."""
     if rule.kind in ("category", "text"):
         return _words(column, rule)
-    values = _by_level(column, rule) if column.levels is not None else _by_vector(column, rule)
-    unreadable = np.isnan(values) & ~_no_value(column, rule, values)
+    found = _by_level(column, rule) if column.levels is not None else _by_vector(column, rule)
     if rule.kind == "number" and rule.parse.clip is not None:
-        values = np.clip(values, *rule.parse.clip)
-    return Typed(Column(rule.kind, values), unreadable)
+        return Typed(Column("number", np.clip(found.column.values, *rule.parse.clip)), found.unreadable)
+    return found
 
 
-def _by_level(column: Column, rule: ColumnRule) -> np.ndarray:
-    """Values (n,): NaN for no value and for unreadable."""
+def _by_level(column: Column, rule: ColumnRule) -> Typed:
     assert column.levels is not None
     read = reader_for(rule.kind, rule.parse)
-    lookup = np.full(len(column.levels) + 1, np.nan)
-    for i, level in enumerate(column.levels.tolist()):
-        found = read(level.strip())
-        if found is not None:
-            lookup[i] = found
-    return lookup[column.values]
+    cells = [read(level.strip()) for level in column.levels.tolist()]
+    values = np.array([np.nan if v is None else v for v in cells] + [np.nan], dtype=np.float64)
+    unreadable = np.array([v is None for v in cells] + [False])
+    return Typed(Column(rule.kind, values[column.values]), unreadable[column.values])
 
 
-def _by_vector(column: Column, rule: ColumnRule) -> np.ndarray:
-    values = column.values
-    if rule.kind == column.kind == "date":
-        return values
-    if rule.kind == "date":
-        if column.kind == "boolean":
-            return np.full(len(values), np.nan)
-        read = date_number_reader(rule.parse)
-        unique, inverse = np.unique(values, return_inverse=True)
-        found = np.array([np.nan if v != v or (d := read(v)) is None else d for v in unique.tolist()], dtype=np.float64)
-        return found[inverse]
-    if column.kind == "date":
-        return np.full(len(values), np.nan)
-    if rule.kind == "boolean":
-        return np.where((values == 0) | (values == 1), values, np.nan)
-    bad = ~(np.abs(values) < BEYOND)
-    if rule.parse.not_numbers:
-        bad |= np.isin(values, rule.parse.not_numbers)
-    return np.where(bad, np.nan, values) if bad.any() else values
+def _by_vector(column: Column, rule: ColumnRule) -> Typed:
+    given = column.values
+    if rule.kind == "date" and column.kind != "date":
+        values = _dates_from_numbers(given, rule) if column.kind == "number" else np.full(len(given), np.nan)
+    elif rule.kind == column.kind == "date":
+        values = given
+    elif column.kind == "date":
+        values = np.full(len(given), np.nan)
+    elif rule.kind == "boolean":
+        values = np.where((given == 0) | (given == 1), given, np.nan)
+    else:
+        beyond = np.abs(given) >= BEYOND
+        sentinel = np.isin(given, rule.parse.not_numbers) if rule.parse.not_numbers else np.zeros(len(given), dtype=bool)
+        gone = beyond | sentinel
+        return Typed(Column(rule.kind, np.where(gone, np.nan, given) if gone.any() else given), beyond & ~sentinel)
+    return Typed(Column(rule.kind, values), np.isnan(values) & ~np.isnan(given))
 
 
-def _no_value(column: Column, rule: ColumnRule, values: np.ndarray) -> np.ndarray:
-    """Mask (n,) of cells that mean "no value" (rather than nothing readable)."""
-    if column.levels is not None:
-        tokens = missing_tokens(rule.parse, rule.kind)
-        read = reader_for(rule.kind, rule.parse)
-        lost = np.isnan(values) & (column.values >= 0)
-        mask = np.zeros(len(column.levels) + 1, dtype=bool)
-        for code in np.unique(column.values[lost]).tolist():
-            text = column.levels[code].strip()
-            mask[code] = text.casefold() in tokens or read(text) is not None
-        mask[-1] = True
-        return mask[column.values]
-    mask = np.isnan(column.values)
-    if rule.kind == "number" and rule.parse.not_numbers and column.kind != "date":
-        mask = mask | np.isin(column.values, rule.parse.not_numbers)
-    return mask
+def _dates_from_numbers(values: np.ndarray, rule: ColumnRule) -> np.ndarray:
+    read = date_number_reader(rule.parse)
+    unique, inverse = np.unique(values, return_inverse=True)
+    found = np.array([np.nan if v != v or (date := read(v)) is None else date for v in unique.tolist()], dtype=np.float64)
+    dates: np.ndarray = found[inverse]
+    return dates
 
 
 def _words(column: Column, rule: ColumnRule) -> Typed:

@@ -102,7 +102,8 @@ def _query(engine: Any, wanted: str, where: str) -> str:
         step = f"did you mean {near[0]!r}?" if near else "name a table, or give a SELECT"
         raise DataError(what, where=where, allowed=", ".join(names[:20]) or "a table's name", next_step=step)
     quote = engine.dialect.identifier_preparer.quote
-    return "SELECT * FROM " + (f"{quote(schema)}." if schema else "") + quote(table).replace(":", r"\:")  # noqa: S608 - quoted, and found by the inspector
+    named = (f"{quote(schema)}." if schema else "") + quote(table).replace(":", r"\:")
+    return f"SELECT * FROM {named}"  # noqa: S608 - quoted, and found by the inspector
 
 
 def _fetch(found: Any) -> tuple[Table, list[str]]:

@@ -13,16 +13,19 @@ import re
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from emlyn.core import sources
 from emlyn.core.parse import decode, unique_names
 from emlyn.core.reader import Read
 from emlyn.core.sniff import CODE, Dialect, parse_lines, sniff
-from emlyn.core.table import Table
+from emlyn.core.table import Column, Table
 from emlyn.errors import DataError
 from emlyn.plugins import hook
 
 SAMPLE = 1 << 18
 BLOCK = 1 << 23
+WINDOW, WINDOWS = 1 << 16, 64
 DICTIONARY = 100_000
 """Most levels for which pyarrow builds the dictionary while it reads; beyond, it is built afterwards."""
 NULLS = [
@@ -67,9 +70,7 @@ class DelimitedReader:
             raise DataError(
                 "this file is empty", where=sources.shown(name), allowed="a header line and at least one row", next_step="export it again"
             )
-        sample = bytes(data[:SAMPLE])
-        complete = len(sample) == len(data)
-        dialect = sniff(decode(sample if complete else sample[: sample.rfind(b"\n") + 1 or None]), complete=True)
+        dialect = sniff(decode(_sample(data)))
         if dialect.spaces:
             data = re.sub(rb"[ \t]+", b" ", re.sub(rb"(?m)^[ \t]+|[ \t]+(?=\r?$)", b"", bytes(data)))
         start = _data_start(data, dialect)
@@ -81,11 +82,14 @@ class DelimitedReader:
             )  # fmt: skip
         dialect = replace(dialect, codes=dialect.codes | _codes_further_on(data, start, dialect))
         table, more = _parse(name, data, start, names, dialect)
+        hollow = [n for n, given in zip(names, _names(dialect), strict=True) if not given.strip() and table[n].missing.all()]
+        if hollow:
+            table, renamed = table.drop(hollow), [r for r in renamed if not any(f" {h} " in r for h in hollow)]
+            more.append(f"{len(hollow)} column{'s' * (len(hollow) > 1)} without a name and without a cell left out")
         if any("UTF-8" in note for note in more):
             encoding = "cp1252"
-        shown = {"tab": "\t", "none": "\x1f"}
         described = {
-            "format": "delimited", "delimiter": next((k for k, v in shown.items() if v == dialect.delimiter), dialect.delimiter), "quote": dialect.quote,
+            "format": "delimited", "delimiter": {"\t": "tab", "\x1f": "none"}.get(dialect.delimiter, dialect.delimiter), "quote": dialect.quote,
             "encoding": encoding, "decimal": dialect.decimal, "header": "yes" if dialect.header else "no",
         }  # fmt: skip
         described |= {"compression": whole.compression} if whole.compression else {}
@@ -93,14 +97,25 @@ class DelimitedReader:
             notes.append(f"{dialect.skip} line{'s' * (dialect.skip > 1)} before the table skipped (title, comment or blank)")
         if not dialect.header:
             notes.append("the file has no header; its columns are called column_1, column_2, …")
-        return Read(table, sources.shown(name), described, tuple([*notes, *renamed, *more]))
+        return Read(table, sources.shown(name), described, (*notes, *renamed, *more))
 
 
 def _names(dialect: Dialect) -> list[str]:
     names = list(dialect.names)
     if dialect.row_names:
         names = ["row_name", *names]
-    return [names[i] if i < len(names) else f"column_{i + 1}" for i in range(max(dialect.width, len(names)))]
+    return [names[i] if i < len(names) else "" if dialect.header else f"column_{i + 1}" for i in range(max(dialect.width, len(names)))]
+
+
+def _sample(data: Any) -> bytes:
+    """The first whole lines: 256 KiB of them, more where lines are long."""
+    size = SAMPLE
+    while size < len(data):
+        part = bytes(data[:size])
+        if part.count(b"\n") >= 20 or (b"\n" not in part and part.count(b"\r") >= 20):
+            return part[: max(part.rfind(b"\n"), part.rfind(b"\r")) + 1]
+        size *= 4
+    return bytes(data)
 
 
 def _as_utf8(name: str, data: Any) -> tuple[Any, str, list[str]]:
@@ -176,17 +191,23 @@ def _line_end(data: Any, at: int) -> int:
 
 
 def _codes_further_on(data: Any, start: int, dialect: Dialect) -> frozenset[int]:
-    """Columns with leading zeros or very long digits in the middle and at the end of a large file."""
+    """Columns with leading zeros or very long digits: in all of a file up to 4 MiB, in 64 evenly spread windows of a larger one."""
     size = len(data) - start
-    if size <= SAMPLE:
-        return frozenset()
+    windows = [(start, len(data))] if size <= WINDOWS * WINDOW else [(start + size * k // WINDOWS, start + size * k // WINDOWS + WINDOW) for k in range(WINDOWS)]
+    mark = re.escape(dialect.delimiter.encode()) + b"\n\r" + re.escape(dialect.quote.encode())
+    suspect = re.compile(rb"[" + mark + rb"][+-]?0\d|\d{16}")
     found: set[int] = set()
-    for share in (0.25, 0.5, 0.75, 1.0):
-        at = start + int((size - SAMPLE // 2) * share)
-        lines = decode(bytes(data[at : at + SAMPLE // 2])).splitlines()[1:-1]
-        for row in parse_lines(lines[:1000], dialect.delimiter, dialect.quote, dialect.escape):
-            if len(row) == dialect.width:
-                found.update(i for i, cell in enumerate(row) if CODE.match(cell))
+    for low, high in windows:
+        block = bytes(data[max(0, low - 1) : high])
+        at = 0
+        for _ in range(200):
+            hit = suspect.search(block, at)
+            if hit is None:
+                break
+            begin, end = block.rfind(b"\n", 0, hit.start() + 1) + 1, block.find(b"\n", hit.end())
+            at = end if end > 0 else len(block)
+            for row in parse_lines([decode(block[begin:at]).strip("\r\n")], dialect.delimiter, dialect.quote, dialect.escape):
+                found.update(i for i, cell in enumerate(row) if len(row) == dialect.width and CODE.match(cell))
     return frozenset(found)
 
 
@@ -217,11 +238,16 @@ def _to_table(found: Any, names: list[str]) -> Table:
     """Column by column, each freed from Arrow as soon as it is ours."""
     from emlyn.core.frames import column_from_arrow
 
-    columns, rows = {}, found.num_rows
-    for name in names:
-        columns[name] = column_from_arrow(found.column(0))
-        found = found.remove_column(0)
-    return Table(columns, rows=rows)
+    arrays, rows = found.columns, found.num_rows
+    del found
+    arrays.reverse()
+    return Table({name: _without_empty(column_from_arrow(arrays.pop())) for name in names}, rows=rows)
+
+
+def _without_empty(column: Column) -> Column:
+    """The empty cell is no value, whatever the column holds."""
+    empty = np.flatnonzero(column.levels == "") if column.levels is not None else np.empty(0)
+    return Column(column.kind, np.where(column.values == empty[0], np.int32(-1), column.values), column.levels) if len(empty) else column
 
 
 def _arrow(buffer: Any, names: list[str], dialect: Dialect, block: int = BLOCK) -> Any:
@@ -257,10 +283,10 @@ def _repaired(name: str, data: Any, width: int, dialect: Dialect) -> tuple[bytes
 
     Raises DataError when lines disagree so often that the dialect must be wrong.
     """
+    csv.field_size_limit(1 << 30)
     text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", errors="surrogateescape", newline="")
     out = io.StringIO(newline="")
     writer = csv.writer(out, delimiter=dialect.delimiter, quotechar=dialect.quote, lineterminator="\n")
-    csv.field_size_limit(1 << 30)
     rows = csv.reader(text, delimiter=dialect.delimiter, quotechar=dialect.quote, escapechar=dialect.escape or None)
     total = short = long = comments = 0
     first = ""
@@ -288,9 +314,8 @@ def _repaired(name: str, data: Any, width: int, dialect: Dialect) -> tuple[bytes
         )  # fmt: skip
     notes = [f"{comments} comment lines left out"] if comments else []
     if short or long:
-        notes.append(
-            f"{short + long} of {total} rows had another number of cells than the header: {short} filled up, {long} joined at the end (first: {first})"
-        )
+        changed = f"{short} filled up, {long} joined at the end (first: {first})"
+        notes.append(f"{short + long} of {total} rows had another number of cells than the header: {changed}")
     return out.getvalue().encode("utf-8", "surrogateescape"), notes
 
 

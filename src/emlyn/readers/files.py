@@ -155,7 +155,8 @@ def _rows_of(whole: Any, where: str, notes: list[str]) -> list[dict[str, Any]]:
             whole = lists[tables[0]]
         elif lists or any(isinstance(v, dict) for v in whole.values()):
             raise DataError(
-                "this JSON document is not one table", where=where, allowed="an array of objects, one object per line, or one object of equally long lists",
+                "this JSON document is not one table", where=where,
+                allowed="an array of objects, one object per line, or one object of equally long lists",
                 next_step="write the part you mean as one object per line",
             )  # fmt: skip
         else:
@@ -262,13 +263,14 @@ class FolderReader:
         for file, one in zip(files[1:], reads[1:], strict=True):
             if set(one.table) != set(first.table):
                 more, less = [c for c in one.table if c not in first.table], [c for c in first.table if c not in one.table]
+                told = [f"has also {', '.join(more[:5])}"] * bool(more) + [f"lacks {', '.join(less[:5])}"] * bool(less)
                 raise DataError(
                     "the files do not have the same columns", allowed="files that are parts of one table",
-                    where=f"{sources.shown(file)} " + "; ".join(t for t in (f"has also {', '.join(more[:5])}" * bool(more), f"lacks {', '.join(less[:5])}" * bool(less)) if t)
-                    + f" (compared with {sources.shown(files[0])})",
+                    where=f"{sources.shown(file)} {' and '.join(told)} (compared with {sources.shown(files[0])})",
                     next_step="name the files of one table by a glob, such as data/part-*.csv",
                 )  # fmt: skip
-        notes = [f"{len(files)} files read"] + [f"{Path(f).name}: {note}" for f, r in zip(files, reads, strict=True) for note in r.notes][:20]
+        heard = [f"{Path(f).name}: {note}" for f, r in zip(files, reads, strict=True) for note in r.notes]
+        notes = [f"{len(files)} files read", *heard[:20]]
         return Read(stack([r.table for r in reads]), sources.shown(name), first.dialect, tuple(notes))
 
 

@@ -49,8 +49,8 @@ def _told_roles(table: Table, options: TrainOptions) -> dict[str, Role]:
     """What the user said each column is for."""
     roles: dict[str, Role] = {}
     named: list[tuple[str, Role, Iterable[str | None]]] = [
-        ("--exclude", "excluded", options.exclude), ("--id", "id", (options.id,)), ("--group", "group", (options.group,)), ("--time", "time", (options.time,)),
-        ("--weight", "weight", (options.weight,)), ("--target", "target", (options.target,)),
+        ("--exclude", "excluded", options.exclude), ("--id", "id", (options.id,)), ("--group", "group", (options.group,)),
+        ("--time", "time", (options.time,)), ("--weight", "weight", (options.weight,)), ("--target", "target", (options.target,)),
     ]  # fmt: skip
     for flag, role, names in named:
         for name in names:

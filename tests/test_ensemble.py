@@ -1,5 +1,7 @@
 """Weights, calibration and members: better than the best single one, honest where rows are few."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -146,3 +148,15 @@ def test_no_trial_no_model():
         found = search(plan(toys.binary_problem(), data, toys.options(), context), data, toys.binary_problem(), context)
         with pytest.raises(Interrupted):
             ensemble(found, data, toys.binary_problem(), context)
+
+
+def test_a_latency_limit_prunes_and_learns_once_more():
+    """With a limit that no ensemble meets one quick model is left, learned on all rows."""
+    data = toys.rows_data(400)
+    with toys.only(toys.Ridge()):
+        context = toys.context()
+        limited = replace(toys.options(), max_latency=1e-9)
+        found = search(plan(toys.binary_problem(), data, limited, context), data, toys.binary_problem(), context)
+        model = ensemble(found, data, toys.binary_problem(), context)
+    assert len(model.members) == 1
+    assert len(model.members[0].fitted) == 1

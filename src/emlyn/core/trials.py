@@ -18,7 +18,7 @@ from emlyn.core.parts import below, pack, unpack, within
 from emlyn.core.prep import fit_encoder
 from emlyn.records.codec import digest, from_json, to_json, to_plain
 from emlyn.records.journal import Entry, Trial
-from emlyn.records.plan import Recipe
+from emlyn.records.plan import Plan, Recipe
 from emlyn.records.problem import Problem
 
 MOST_PER_LEARNER = ((2_000, 4), (10_000, 6), (1 << 60, 10))
@@ -181,8 +181,9 @@ class Candidate:
 class Trials:
     """Every candidate with its out-of-fold predictions, over one set of folds."""
 
-    def __init__(self, data: Dataset, problem: Problem, folds: Sequence[Fold], width: int) -> None:
+    def __init__(self, data: Dataset, problem: Problem, folds: Sequence[Fold], width: int, plan: Plan | None = None) -> None:
         self.data, self.problem, self.folds, self.width = data, problem, tuple(folds), width
+        self.plan = plan or Plan((), len(self.folds))
         self.metric: Metric = metric(problem.metric)
         self.candidates: list[Candidate] = []
         self.said: list[Entry] = []

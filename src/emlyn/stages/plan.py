@@ -35,7 +35,8 @@ def plan(problem: Problem, data: Dataset, options: TrainOptions, context: Contex
     if sample:
         costs = replace(costs, rows=sample)
     folds, why = fold_count(data, recipes, seconds * max(1, context.threads), costs)
-    made = Plan(recipes=recipes, folds=folds, why=why, sample=sample, threads=context.threads, trials=options.trials)
+    refit = folds == 1 or sample > 0 or problem.split.kind == "time" or options.max_latency is not None
+    made = Plan(recipes, folds, why, sample=sample, threads=context.threads, refit=refit, max_latency=options.max_latency, trials=options.trials)
     context.emit("plan", f"{len(recipes)} recipes on {folds} folds: {why}", recipes=[r.name for r in recipes], folds=folds)
     return made
 

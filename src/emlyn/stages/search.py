@@ -34,6 +34,8 @@ LIMIT_SHARE = 0.4
 """Share of the time left that one recipe may take."""
 RESERVE = (0.4, 0.04)
 """Seconds, and share of the search's time, kept for the ensemble."""
+REFIT_SHARE = 0.35
+"""Share of the search's time kept where members are learned once more on all rows."""
 PERFECT = 1e-9
 VARY_FROM = 5.0
 """Seconds left below which no variation is begun."""
@@ -49,7 +51,7 @@ def search(plan: Plan, data: Dataset, problem: Problem, context: Context, past: 
         rng = np.random.default_rng(context.seed)
         data = data.take(np.sort(rng.choice(len(data), plan.sample, replace=False)))
     folds = task.folds(data, problem, plan.folds, context.seed)
-    trials = Trials(data, problem, folds, task.width(problem))
+    trials = Trials(data, problem, folds, task.width(problem), plan)
     trials.seed = context.seed
     own = context.executor is None
     executor: Executor = ThreadExecutor(*_layout(plan, data, context)[:1]) if own else context.executor
@@ -120,8 +122,7 @@ class Race:
             return math.inf
         spent, end = self.context.budget.spent, self.context.budget.spent + self.context.budget.until("search")
         room = end - spent
-        refit = 0.35 * room if len(self.trials.folds) == 1 else 0.0
-        return end - max(RESERVE[0], RESERVE[1] * room, refit)
+        return end - max(RESERVE[0], (REFIT_SHARE if self.plan.refit else RESERVE[1]) * room)
 
     @property
     def left(self) -> float:

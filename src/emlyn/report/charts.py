@@ -97,7 +97,8 @@ class Axes:
     def band(self, x: Sequence[float], low: Sequence[float], high: Sequence[float], style: str) -> None:
         """The area between two curves."""
         around = list(zip(x, low, strict=True)) + list(zip(x, high, strict=True))[::-1]
-        self.parts.append(Markup('<path class="area band {}" d="{}Z"/>').format(style, self._path(around)))
+        if around:
+            self.parts.append(Markup('<path class="area band {}" d="{}Z"/>').format(style, self._path(around)))
 
     def dots(self, points: Iterable[Point], style: str, radius: float = 3.5) -> None:
         """All dots of one style as one path of round strokes: a thousand dots stay small."""

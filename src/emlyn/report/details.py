@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -50,7 +49,7 @@ def sections(evidence: Evidence) -> list[Section]:
 def _excluded(evidence: Evidence) -> Section | None:
     excluded, scores = evidence.problem.excluded, evidence.audit_scores
     items = []
-    for name, why in excluded.items():
+    for name, why in ((k, v) for k, v in excluded.items() if k != evidence.problem.target):
         pair = [(word, scores[f"{word} {name}"]) for word in ("with", "without") if f"{word} {name}" in scores]
         both = ", ".join(f"{word} it {words.number(v)}" for word, v in pair)
         items.append(Item(words.short(name, 120), words.sentence(why) + (f" {words.metric(evidence.problem.metric).label} {both}." if both else "")))
@@ -82,8 +81,17 @@ def _findings(evidence: Evidence) -> Section | None:
         checked = ", ".join(f"{k} {words.number(v)}" for k, v in evidence.canary.items())
         blocks.append(Note(f"Negative controls (these must show nothing): {checked}.", "quiet"))
     if evidence.left_out:
-        blocks += [Heading("Not looked at"), Items([Item(t) for t in evidence.left_out], most=40)]
+        blocks += [Heading("Not looked at"), Items(_by_reason(evidence.left_out))]
     return Section("findings", "Everything that was noticed", blocks=blocks, count=words.counted(every))
+
+
+def _by_reason(left_out: Sequence[str]) -> list[Item]:
+    """`check: reason` lines, those of one reason together."""
+    reasons: dict[str, list[str]] = {}
+    for line in left_out:
+        name, _, why = line.partition(": ")
+        reasons.setdefault(why, []).append(name)
+    return [Item(words.sentence(why or words.listed(names, 60)), words.listed(names, 60) if why else "") for why, names in reasons.items()]
 
 
 def _finding(f: Finding) -> Item:
@@ -172,7 +180,8 @@ def _reasons(evidence: Evidence) -> Section | None:
         blocks += [Heading("How each moves the prediction"), Figures(curves)]
     for d in ranked[:12]:
         if d.curve and plots.curve(d) is None:
-            rows = [Bar(words.short(x, 60), float(y), words.number(float(y)), tone="s1" if y >= 0 else "s2") for x, y in d.curve]
+            texts = words.numbers([float(y) for _, y in d.curve])
+            rows = [Bar(words.short(x, 60), float(y), text, tone="s1" if y >= 0 else "s2") for (x, y), text in zip(d.curve, texts, strict=True)]
             blocks += [Heading(words.short(d.column, 60)), Bars(rows, "effect of each value on the prediction", most=15)]
     return Section("reasons", "What drives it, column by column", blocks=blocks, count=words.plural(len(ranked), "column"))
 
@@ -181,7 +190,8 @@ def _decision(evidence: Evidence) -> Section | None:
     made = part(evidence, "decision")
     if not made:
         return None
-    blocks: list[Block] = [Note(words.sentence(made[k])) for k in ("sentence", "why") if made.get(k)]
+    said, why = made.get("sentence", ""), made.get("why", "")
+    blocks: list[Block] = [Note(words.sentence(t)) for t in (said, "" if why in said else why) if t]
     rows = [
         (
             p["name"],
@@ -337,7 +347,7 @@ def _journal(evidence: Evidence) -> Section | None:
             e.kind,
             e.hypothesis,
             e.change,
-            words.short(json.dumps(e.evidence, default=str), 160) if e.evidence else "",
+            _evidence(e.evidence),
             e.verdict,
             words.seconds(e.cost_s),
         )
@@ -365,6 +375,10 @@ def _journal(evidence: Evidence) -> Section | None:
     return Section(
         "journal", "The journal: every trial and its verdict", blocks=[table] if rows else [], count=words.plural(len(rows), "entry", "entries")
     )
+
+
+def _evidence(found: Mapping[str, Any]) -> str:
+    return words.short(", ".join(f"{k} {_cell(v)}" for k, v in found.items()), 160) if found else ""
 
 
 def _lineage(evidence: Evidence) -> Section | None:

@@ -58,7 +58,7 @@ def document(values: Mapping[str, Any]) -> str:
     out = [
         f"# {plain(made['title'])}: {plain(values['name'])}",
         f"{plain(made['about'])} Mapping version {plain(made['version'])}.",
-        f"{values['open']} of {values['items']} items need a person; they are marked HUMAN.",
+        f"{values['filled']} of {values['items']} items hold evidence; {values['open']} need a person and are marked HUMAN.",
     ]
     for title, cells in values["sections"]:
         out.append(f"## {plain(title)}")

@@ -51,7 +51,7 @@ def hero(evidence: Evidence) -> Hero:
     measure = evaluation.metrics.get(problem.metric, Measure(None))
     base = evaluation.baseline.get(problem.metric, Measure(None))
     verdict = evaluation.verdict
-    others = [r for r in verdict.reasons if r != verdict.why][:3] if verdict else []
+    others = [words.sentence(r) for r in verdict.reasons if r != verdict.why][:3] if verdict else []
     facts = [
         ("predicts", words.short(problem.target, 60)),
         ("learned from", words.plural(evidence.lineage.rows or evidence.card.rows, "row")),
@@ -62,7 +62,7 @@ def hero(evidence: Evidence) -> Hero:
         title,
         tone,
         shape,
-        verdict.why if verdict else "Nobody has judged this model yet.",
+        words.sentence(verdict.why) if verdict else "Nobody has judged this model yet.",
         others,
         words.metric(problem.metric).label,
         words.headline(measure),
@@ -135,8 +135,8 @@ def _frequency_blocks(evidence: Evidence) -> list[Block]:
         )
     confusion, natural = shown.get("confusion"), part(evidence, "natural")
     if natural:
-        right, flagged, have = (round(natural[k]) for k in ("right", "flagged", "have"))
-        counts = [right, max(have - right, 0), max(flagged - right, 0)]
+        right, flagged, missed = (round(natural[k]) for k in ("right", "flagged", "missed"))
+        counts = [right, missed, max(flagged - right, 0)]
         counts.append(max(round(natural["of"]) - sum(counts), 0))
         name = f"“{words.short(natural['label'], 30)}”"
         key = list(
@@ -212,7 +212,10 @@ def _repairs(evidence: Evidence) -> Section:
     if not items:
         items = [Item(f.message, f.fix, code=f.code) for f in evidence.findings if f.applied and f.fix]
     if not items:
-        return Section("repairs", "What was repaired", "Nothing needed repair: the table went in as it came.")
+        unlooked = (
+            f" {words.plural(len(evidence.left_out), 'check')} did not run, so this is no clean bill (see the details)." if evidence.left_out else ""
+        )
+        return Section("repairs", "What was repaired", f"Nothing: the table went in as it came.{unlooked}")
     measured = any(r.before is not None and r.after is not None for r in evidence.repairs)
     lead = f"{words.plural(len(items), 'repair')} made before learning; each can be undone." + (
         "" if measured else " What each did to the score was not measured in this run."
@@ -227,9 +230,7 @@ def _weaker(evidence: Evidence) -> Section:
         items += [Item(gap["sentence"], badge=gap["verdict"], tone=TONES.get(gap["verdict"], "none")) for gap in list(column.get("gaps", []))[:2]]
     title = "Who it works less well for"
     if not slices and not fairness:
-        return Section(
-            "weaker", title, "Cannot tell: this run did not look for groups it serves worse. A deeper evaluation does (emlyn evaluate --deep)."
-        )
+        return Section("weaker", title, "Cannot tell: this run did not look for groups of cases that it serves worse.")
     lead = " ".join(s["sentence"] for s in (slices, fairness) if s.get("sentence")) or (
         "Some groups are served worse." if items else "No group was shown to be served worse."
     )

@@ -149,37 +149,32 @@ def predicted_vs_actual(plot: Mapping[str, Any], problem: Problem) -> Figure:
 
 
 def learning_curve(section: Mapping[str, Any], problem: Problem) -> Figure:
-    points = section["points"]
-    axes = Axes(
-        (0, max(p["rows"] for p in points)),
-        around([p[k] for p in points for k in ("value", "low", "high")]),
-        "rows learned from",
-        words.metric(section.get("metric", problem.metric)).label,
-    )
-    known = [p for p in points if p.get("low") is not None and p.get("high") is not None]
-    if known:
-        axes.band([p["rows"] for p in known], [p["low"] for p in known], [p["high"] for p in known], "s1")
-    axes.line([(p["rows"], p["value"]) for p in points], "s1")
-    axes.dots([(p["rows"], p["value"]) for p in points], "s1")
+    label = words.metric(section.get("metric", problem.metric)).label
+    axes = Axes((0, max(p["rows"] for p in section["points"])), _reach(section["points"]), "rows learned from", label)
     says = "The score as the model learns from more rows; the band is its range."
-    rows = tuple((words.count(p["rows"]), words.number(p["value"]), words.number(p.get("low")), words.number(p.get("high"))) for p in points)
-    return Figure("Would more data help?", says, axes.svg(says), ("rows", "score", "low", "high"), rows)
+    return _banded(axes, section["points"], "rows", "Would more data help?", says)
 
 
 def abstention(section: Mapping[str, Any], problem: Problem) -> Figure:
-    points = [(float(p["answered"]), float(p["value"])) for p in section["points"]]
-    axes = Axes(
-        UNIT,
-        around([v for _, v in points]),
-        "share of cases it answers",
-        words.metric(section.get("metric", problem.metric)).label,
-        percent,
-        x_ticks=PARTS,
-    )
-    axes.line(points, "s1")
-    axes.dots(points, "s1")
-    says = "The score when the model may pass on the cases it is least sure of."
-    return Figure("What staying silent buys", says, axes.svg(says), ("answered", "score"), _table(points))
+    label = words.metric(section.get("metric", problem.metric)).label
+    axes = Axes(UNIT, _reach(section["points"]), "share of cases it answers", label, percent, x_ticks=PARTS)
+    says = "The score when the model may pass on the cases it is least sure of; the band is its range."
+    return _banded(axes, section["points"], "answered", "What staying silent buys", says)
+
+
+def _reach(points: Sequence[Mapping[str, Any]]) -> Point:
+    return around([v for p in points for v in (p["value"], p.get("low"), p.get("high")) if v is not None])
+
+
+def _banded(axes: Axes, points: Sequence[Mapping[str, Any]], x: str, title: str, says: str) -> Figure:
+    """A line with dots over its band, from points that hold `value` and perhaps `low` and `high`."""
+    drawn = [p for p in points if p["value"] is not None]
+    known = [p for p in drawn if p.get("low") is not None and p.get("high") is not None]
+    axes.band([p[x] for p in known], [p["low"] for p in known], [p["high"] for p in known], "s1")
+    axes.line([(p[x], p["value"]) for p in drawn], "s1")
+    axes.dots([(p[x], p["value"]) for p in drawn], "s1")
+    rows = tuple((words.number(p[x]), words.number(p["value"]), words.number(p.get("low")), words.number(p.get("high"))) for p in drawn)
+    return Figure(title, says, axes.svg(says), (x, "score", "low", "high"), rows)
 
 
 def curve(driver: Driver) -> Figure | None:

@@ -84,7 +84,7 @@ def number(value: float | None, digits: int = 3) -> str:
     """A number for the eye: `digits` significant digits, thousands apart, a dash for none."""
     if value is None or not math.isfinite(value):
         return "–"
-    if value == 0:
+    if abs(value) < 1e-12:
         return "0"
     if abs(value) >= 1e15 or abs(value) < 1e-4:
         return f"{value:.{digits - 1}e}"

@@ -29,7 +29,9 @@ BUILT_IN: tuple[str, ...] = (
     "emlyn.readers.delimited",
     "emlyn.readers.files",
     "emlyn.readers.database",
+    "emlyn.executors.ray",
     "emlyn.checks.form",
+    "emlyn.checks.values",
     "emlyn.checks.missing",
     "emlyn.checks.target",
     "emlyn.checks.leakage",
@@ -38,7 +40,11 @@ BUILT_IN: tuple[str, ...] = (
     "emlyn.checks.enough",
     "emlyn.checks.fairness",
     "emlyn.checks.privacy",
+    "emlyn.checks.model",
     "emlyn.explainers.attribution",
+    "emlyn.exporters.docker",
+    "emlyn.exporters.clouds",
+    "emlyn.exporters.mlflow",
 )
 
 

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,7 +17,14 @@ from emlyn.records.finding import Finding
 from emlyn.records.repair import Repair
 from emlyn.types import Severity
 
+T = TypeVar("T")
 SEPARATORS = re.compile(r"[_\W]+|(?<=[a-z0-9])(?=[A-Z])")
+
+
+def given(part: T | None) -> T:
+    """A part of the material that the check declared: the dispatcher has made sure that it is there."""
+    assert part is not None
+    return part
 
 
 def found(code: str, severity: Severity, columns: Sequence[str], message: str, **more: Any) -> Finding:
@@ -46,7 +53,8 @@ class Looked:
     @property
     def known(self) -> np.ndarray:
         """Values of the cells that have one (m,)."""
-        return self.column.values[~self.column.missing]
+        values: np.ndarray = self.column.values[~self.column.missing]
+        return values
 
 
 def looked_at(m: Material, *kinds: str, features_only: bool = True) -> Iterator[Looked]:
@@ -135,5 +143,5 @@ def answer_share(m: Material) -> np.ndarray:
     if not m.data.classes:
         return answers.astype(np.float64)
     if m.data.classes == 2:
-        return (answers == 1).astype(np.float64)
-    return (answers == np.bincount(answers.astype(np.int64)).argmax()).astype(np.float64)
+        return np.asarray(answers == 1, dtype=np.float64)
+    return np.asarray(answers == np.bincount(answers.astype(np.int64)).argmax(), dtype=np.float64)

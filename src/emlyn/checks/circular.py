@@ -9,7 +9,7 @@ from itertools import combinations
 
 import numpy as np
 
-from emlyn.checks._say import Looked, found, listed, looked_at, repair, words_of
+from emlyn.checks._say import Looked, found, given, listed, looked_at, repair, words_of
 from emlyn.core.check import Check, Material, Outcome, outcome
 from emlyn.core.probe import column_strengths
 from emlyn.plugins import hook
@@ -35,24 +35,24 @@ def consequence_names(m: Material) -> Outcome:
 
     The data cannot tell when a column was filled in, so each group becomes a question and the safe answer, "not known yet", is taken.
     """
-    assert m.data is not None and m.problem is not None
-    target = set(words_of(m.problem.target))
+    data, problem = given(m.data), given(m.problem)
+    target = set(words_of(problem.target))
     suspects = {one.name: word for one in looked_at(m) if (word := _consequence(one, target))}
     if not suspects:
         return outcome()
     for one in looked_at(m, "number"):
         if one.name not in suspects and any(MAYBE.match(w) for w in words_of(one.name)) and _tied(m, one, suspects):
             suspects[one.name] = next(iter(suspects.values()))
-    told = column_strengths(m.data, list(suspects), m.seed)
+    told = column_strengths(data, list(suspects), m.seed)
     findings: list[Finding] = []
     questions: list[Question] = []
     for word in dict.fromkeys(suspects.values()):
         names = tuple(n for n, w in suspects.items() if w == word)
         best = max(told[n].score for n in names)
         f = found(
-            "leakage.after_outcome", "warn", names, f"{listed(names)} sound{'s' if len(names) == 1 else ''} like something recorded after {m.problem.target} was known.",
-            detail=f"Named or valued like a consequence ({word!r}); the strongest alone scores {best:.3f} ({'AUC' if m.data.classes else 'R2'}).",
-            why="A column that is not yet known when the model is used makes the score a lie.", n=len(m.data), effect=Effect("auc" if m.data.classes else "r2", best),
+            "leakage.after_outcome", "warn", names, f"{listed(names)} sound{'s' if len(names) == 1 else ''} like something recorded after {problem.target} was known.",
+            detail=f"Named or valued like a consequence ({word!r}); the strongest alone scores {best:.3f} ({'AUC' if data.classes else 'R2'}).",
+            why="A column that is not yet known when the model is used makes the score a lie.", n=len(data), effect=Effect("auc" if data.classes else "r2", best),
             fix="left out until you say otherwise; both scores are shown",
         )  # fmt: skip
         findings.append(f)
@@ -77,13 +77,13 @@ def _consequence(one: Looked, target: set[str]) -> str:
 
 def _tied(m: Material, one: Looked, suspects: dict[str, str]) -> bool:
     """Is this column a suspect plus or minus another column, in nearly every row?"""
-    assert m.table is not None
+    table = given(m.table)
     others = [o for o in looked_at(m, "number") if o.name != one.name]
     x = one.column.values[:ROWS]
     for s in suspects:
-        if m.table[s].levels is not None:
+        if table[s].levels is not None:
             continue
-        y = m.table[s].values[:ROWS]
+        y = table[s].values[:ROWS]
         for other in others:
             z = other.column.values[:ROWS]
             near = 1e-6 * (np.nanmean(np.abs(x)) + 1e-12) + 0.02
@@ -97,18 +97,18 @@ class _Pair:
     left: str
     right: str
     sign: str
-    given: str
+    within: str
     r2: float
 
     @property
     def words(self) -> str:
-        return f"{self.left} {self.sign} {self.right}" + (f" within each {self.given}" if self.given else "")
+        return f"{self.left} {self.sign} {self.right}" + (f" within each {self.within}" if self.within else "")
 
 
 def circular(m: Material) -> Outcome:
     """Two numbers whose ratio, product, sum or difference gives the target (within each level of a third), though neither does alone."""
-    assert m.data is not None and m.problem is not None and m.table is not None
-    if m.problem.classes or len(m.data) < 200:
+    data, problem = given(m.data), given(m.problem)
+    if problem.classes or len(data) < 200:
         return outcome()
     findings: list[Finding] = []
     repairs: list[Repair] = []
@@ -120,8 +120,8 @@ def circular(m: Material) -> Outcome:
         culprit = _culprit(m, pair)
         gone.add(culprit)
         f = found(
-            "leakage.circular", "fail", (culprit, *(n for n in (pair.left, pair.right) if n != culprit)), f"{m.problem.target} can be computed from {pair.words}: {culprit} was made from it.",
-            detail=f"Out-of-sample R2 {pair.r2:.4f} of {pair.words}; neither column alone comes close.", n=len(m.data), effect=Effect("r2", pair.r2),
+            "leakage.circular", "fail", (culprit, *(n for n in (pair.left, pair.right) if n != culprit)), f"{problem.target} can be computed from {pair.words}: {culprit} was made from it.",
+            detail=f"Out-of-sample R2 {pair.r2:.4f} of {pair.words}; neither column alone comes close.", n=len(data), effect=Effect("r2", pair.r2),
             why="Who knows both columns already knows the answer; when the model is needed, one of them is not there yet.", fix=f"{culprit} left out; both scores are shown",
         )  # fmt: skip
         findings.append(f)
@@ -133,7 +133,7 @@ def circular(m: Material) -> Outcome:
 def _culprit(m: Material, pair: _Pair) -> str:
     """The column that more likely came after the answer: named so, else standing behind the target in the table, else the second."""
     order = list(m.raw)
-    late = order.index(m.problem.target)  # type: ignore[union-attr]
+    late = order.index(given(m.problem).target)
 
     def guilt(name: str) -> tuple[bool, bool, int]:
         words = words_of(name)
@@ -144,11 +144,11 @@ def _culprit(m: Material, pair: _Pair) -> str:
 
 def _pairs(m: Material) -> Iterator[_Pair]:
     """Pairs that give the target, best first. Screened on 1,000 rows, confirmed on all by the means of every other row."""
-    assert m.data is not None and m.table is not None
-    y = np.asarray(m.data.answers, dtype=np.float64)
+    data, table = given(m.data), given(m.table)
+    y = np.asarray(data.answers, dtype=np.float64)
     names = [one.name for one in looked_at(m, "number") if np.isfinite(one.column.values).mean() > 0.9 and len(np.unique(one.known)) > 20][:40]
     few = [one for one in looked_at(m, "category", "number", "boolean") if 2 <= len(np.unique(one.known)) <= 8][:8]
-    cells = {n: m.table[n].values for n in names}
+    cells = {n: table[n].values for n in names}
     rows = slice(0, ROWS)
     screened = []
     for left, right in combinations(names, 2):
@@ -158,11 +158,11 @@ def _pairs(m: Material) -> Iterator[_Pair]:
     found_ = []
     for _, left, right, sign in screened[:40]:
         z = dict(_combined(cells[left], cells[right]))[sign]
-        for given in ["", *(one.name for one in few)]:
-            levels = np.unique(m.table[given].values, return_inverse=True)[1] if given else np.zeros(len(y), dtype=np.int64)
+        for within in ["", *(one.name for one in few)]:
+            levels = np.unique(table[within].values, return_inverse=True)[1] if within else np.zeros(len(y), dtype=np.int64)
             r2 = _held_out(z, levels, y)
             if r2 >= FORMULA_R2:
-                found_.append(_Pair(left, right, sign, given, r2))
+                found_.append(_Pair(left, right, sign, within, r2))
                 break
     return iter(sorted(found_, key=lambda p: -p.r2))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from emlyn.checks._say import found
+from emlyn.checks._say import found, given
 from emlyn.core.check import Check, Material, Outcome, outcome
 from emlyn.core.metrics import auc
 from emlyn.core.splits import SEAL_FROM
@@ -21,13 +21,13 @@ def sample_size(m: Material) -> Outcome:
 
     The expected strength is the probe's own: Cox-Snell R2 from its AUC for two classes (a share of the largest possible), R2 for numbers.
     """
-    assert m.probe is not None and m.problem is not None and m.data is not None
-    if m.data.classes > 2 or m.probe.data.answers is None:
+    problem, data = given(m.problem), given(m.data)
+    if data.classes > 2 or m.probe.data.answers is None:
         return outcome()
-    n, width = _rows(m), len(m.problem.features)
+    n, width = _rows(m), len(problem.features)
     told, y = m.probe.oof, np.asarray(m.probe.data.answers, dtype=np.float64)
     asked = np.isfinite(told[:, 0])
-    if m.data.classes:
+    if data.classes:
         rate = float(y.mean())
         strength = max(0.02, 2 * auc(y[asked] == 1, told[asked, 1]) - 1)
         largest = 1 - (rate**rate * (1 - rate) ** (1 - rate)) ** 2
@@ -42,7 +42,7 @@ def sample_size(m: Material) -> Outcome:
     return outcome([
         found(
             "enough.sample_size", "info", (), f"{n:,} rows are few for {width} columns: about {needed:,} would make the probabilities dependable."
-            if m.data.classes else f"{n:,} rows are few for {width} columns: about {needed:,} would make the predictions dependable.",
+            if data.classes else f"{n:,} rows are few for {width} columns: about {needed:,} would make the predictions dependable.",
             detail=f"Riley's criteria with shrinkage 0.9 and an expected R2 of {r2:.2f}; flexible models need more.", n=n, effect=Effect("rows needed", float(needed)),
             why="With too few rows a model promises more than it keeps.", fix="simple models are tried too, and the score comes with its range",
         )
@@ -51,19 +51,19 @@ def sample_size(m: Material) -> Outcome:
 
 def test_precision(m: Material) -> Outcome:
     """Will the sealed rows (or all rows, by cross-validation) measure the score well enough? At least 100 rows of the rarer answer."""
-    assert m.data is not None and m.problem is not None
+    data, problem = given(m.data), given(m.problem)
     n = _rows(m)
-    if m.data.classes != 2:
+    if data.classes != 2:
         return outcome()
-    rate = float(min(np.mean(m.data.answers == 0), np.mean(m.data.answers == 1)))  # type: ignore[arg-type]
-    judged = n if n < SEAL_FROM else round(n * m.problem.split.sealed / max(1e-9, 1 - m.problem.split.sealed))
+    rate = float(min(np.mean(data.answers == 0), np.mean(data.answers == 1)))
+    judged = n if n < SEAL_FROM else round(n * problem.split.sealed / max(1e-9, 1 - problem.split.sealed))
     events = round(judged * rate)
     if judged == 0 or events >= 100:
         return outcome()
     half = 1.96 * 0.5 / np.sqrt(3 * max(events, 1))
     return outcome([
         found(
-            "enough.test_precision", "info", (m.problem.target,), f"Only about {events} rows of the rarer answer judge the model: read the score as a range.",
+            "enough.test_precision", "info", (problem.target,), f"Only about {events} rows of the rarer answer judge the model: read the score as a range.",
             detail=f"The range of the AUC will be about +-{half:.2f}; 100 such rows give a fair range, 200 a fair calibration curve.", n=judged, effect=Effect("rows", float(events)),
             why="A single number would promise more than these rows can show.", fix="every score is shown with its interval",
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from emlyn.checks._say import Looked, answer_share, found, listed, looked_at, newcombe, number, percent, sample_of, words_of
+from emlyn.checks._say import Looked, answer_share, found, given, listed, looked_at, newcombe, number, percent, sample_of, words_of
 from emlyn.core.check import Check, Material, Outcome, outcome
 from emlyn.core.dataset import rows_dataset
 from emlyn.core.probe import column_strengths
@@ -26,7 +26,7 @@ GROUP_ROWS, GROUP_EVENTS = 100, 20
 
 def sensitive_columns(m: Material) -> Iterator[Looked]:
     """Columns that the user called sensitive, or whose name says so."""
-    named = set(m.problem.sensitive)  # type: ignore[union-attr]
+    named = set(given(m.problem).sensitive)
     hints = {one.name: (SENSITIVE | PEOPLE) & set(words_of(one.name)) for one in looked_at(m, features_only=False) if one.column.kind != "text"}
     people = len([name for name, words in hints.items() if words]) >= 2  # things have an age too
     for one in looked_at(m, features_only=False):
@@ -47,7 +47,7 @@ def _groups(one: Looked) -> dict[str, np.ndarray]:
 
 def base_rates(m: Material) -> Outcome:
     """How much the answer differs between the groups of a sensitive column, with its interval."""
-    assert m.data is not None and m.problem is not None
+    data, problem = given(m.data), given(m.problem)
     share, findings = answer_share(m), []
     for one in sensitive_columns(m):
         groups = {name: mask for name, mask in _groups(one).items() if mask.sum() >= GROUP_ROWS}
@@ -56,7 +56,7 @@ def base_rates(m: Material) -> Outcome:
         means = {name: float(share[mask].mean()) for name, mask in groups.items()}
         top, bottom = max(means, key=lambda g: means[g]), min(means, key=lambda g: means[g])
         a, b = groups[top], groups[bottom]
-        if m.data.classes:
+        if data.classes:
             d, low, high = newcombe((float(share[a].sum()), float(share[b].sum())), (float(a.sum()), float(b.sum())))
             says, unit = f"{percent(means[top])} against {percent(means[bottom])}", "difference of rates"
             large = low > 0 and d > 0.05
@@ -68,7 +68,7 @@ def base_rates(m: Material) -> Outcome:
             large = low > 0 and d > 0.2 * share.std()
         if not large:
             continue
-        what = f"{m.problem.positive!r}" if m.problem.positive else m.problem.target
+        what = f"{problem.positive!r}" if problem.positive else problem.target
         findings.append(found(
             "fairness.base_rates", "info", (one.name,), f"The answer differs between groups of {one.name}: {what} is {says} ({top} / {bottom}).", n=len(share),
             detail=f"{unit} {d:.3g} (95 % {low:.3g} to {high:.3g}).", effect=Effect(unit, d, float(low), float(high)),
@@ -79,7 +79,7 @@ def base_rates(m: Material) -> Outcome:
 
 def thin_groups(m: Material) -> Outcome:
     """Groups of a sensitive column that are too small to say how well the model serves them."""
-    assert m.data is not None and m.problem is not None
+    data = given(m.data)
     share, findings = answer_share(m), []
     for one in sensitive_columns(m):
         groups = _groups(one)
@@ -87,7 +87,7 @@ def thin_groups(m: Material) -> Outcome:
             continue
         thin = [
             f"{name} ({int(mask.sum())} rows)" for name, mask in groups.items()
-            if mask.sum() < GROUP_ROWS or (m.data.classes == 2 and min(share[mask].sum(), (1 - share[mask]).sum()) < GROUP_EVENTS)
+            if mask.sum() < GROUP_ROWS or (data.classes == 2 and min(share[mask].sum(), (1 - share[mask]).sum()) < GROUP_EVENTS)
         ]  # fmt: skip
         if thin and len(share) >= 2 * GROUP_ROWS:
             findings.append(found(
@@ -99,7 +99,7 @@ def thin_groups(m: Material) -> Outcome:
 
 def proxies(m: Material) -> Outcome:
     """Columns that tell a sensitive one: leaving the sensitive column out does not hide it."""
-    assert m.table is not None and m.problem is not None
+    table, problem = given(m.table), given(m.problem)
     findings = []
     for one in list(sensitive_columns(m))[:4]:
         groups = _groups(one)
@@ -108,16 +108,16 @@ def proxies(m: Material) -> Outcome:
         largest = sorted(groups.values(), key=lambda mask: -mask.sum())
         if len(largest) < 2 or largest[1].sum() < 50:
             continue
-        others = [n for n in m.problem.features if n != one.name and not (SENSITIVE & set(words_of(n)) & set(words_of(one.name)))]
+        others = [n for n in problem.features if n != one.name and not (SENSITIVE & set(words_of(n)) & set(words_of(one.name)))]
         if not others:
             continue
         rows = sample_of(m, 5_000)
-        told = column_strengths(rows_dataset(m.table.take(rows), largest[0][rows].astype(np.int64), classes=2), others[:60], m.seed)
+        told = column_strengths(rows_dataset(table.take(rows), largest[0][rows].astype(np.int64), classes=2), others[:60], m.seed)
         strong = sorted((n for n in others[:60] if told[n].score > 0.65), key=lambda n: -told[n].score)
         if strong:
             findings.append(found(
                 "fairness.proxies", "info", (one.name, *strong[:4]), f"{listed(strong, 3)} {'tells' if len(strong) == 1 else 'tell'} {one.name}: leaving {one.name} out would not hide it.",
-                detail="; ".join(f"{n} AUC {told[n].score:.2f}" for n in strong[:5]), n=m.table.rows, effect=Effect("auc", told[strong[0]].score),
+                detail="; ".join(f"{n} AUC {told[n].score:.2f}" for n in strong[:5]), n=table.rows, effect=Effect("auc", told[strong[0]].score),
                 why="A model can treat groups differently without seeing the group.", fix="judge the decisions by group (--sensitive), not only the columns",
             ))  # fmt: skip
     return outcome(findings)

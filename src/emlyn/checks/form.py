@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import combinations
 
 import numpy as np
 
-from emlyn.checks._say import Looked, found, listed, looked_at, number, parse_with, percent, repair
+from emlyn.checks._say import Looked, found, given, listed, looked_at, parse_with, percent, repair
 from emlyn.core.check import Check, Material, Outcome, example_rows, outcome
 from emlyn.core.parse import NO_VALUE
 from emlyn.core.splits import count_twins, twin_codes
@@ -23,16 +22,16 @@ HEX = re.compile(r"^[0-9a-f]{8,}$|^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$", 
 
 
 def duplicate_rows(m: Material) -> Outcome:
-    assert m.whole is not None
-    n, names = m.whole.rows, list(m.whole)
-    codes = twin_codes(m.whole, names)
+    whole = given(m.whole)
+    n, names = whole.rows, list(whole)
+    codes = twin_codes(whole, names)
     _, first, sizes = np.unique(codes, return_index=True, return_counts=True)
     extra = n - len(first)
     if extra == 0 or n < 2:
         return outcome()
     repeats = np.ones(n, dtype=bool)
     repeats[first] = False
-    copied = extra > 0.005 * n and count_twins(m.whole, names)[1]
+    copied = extra > 0.005 * n and count_twins(whole, names)[1]
     says = "they look like copies of one row" if copied else "with so few different values that happens by chance"
     return outcome([
         found(
@@ -99,7 +98,8 @@ def near_constant(m: Material) -> Outcome:
 
 def duplicate_columns(m: Material) -> Outcome:
     """Equal or affine numbers (|r| > 0.9999 with the same gaps), and labels that map one to one."""
-    findings, repairs = [], []
+    findings: list[Finding] = []
+    repairs: list[Repair] = []
     for left, right, kind in (*_affine(m), *_bijections(m)):
         if any(right in f.columns for f in findings):
             continue
@@ -195,7 +195,7 @@ def spelling(m: Material) -> Outcome:
         for i, level in enumerate(one.column.levels):
             if counts[i]:
                 groups.setdefault(SPACES.sub(" ", str(level)).strip().casefold(), []).append(i)
-        merge = {}
+        merge: dict[str, str] = {}
         for variants in groups.values():
             best = max(variants, key=lambda i: counts[i])
             merge |= {str(one.column.levels[i]): str(one.column.levels[best]) for i in variants if i != best}
@@ -233,30 +233,39 @@ def rare_levels(m: Material) -> Outcome:
 
 
 def numbers_in_text(m: Material) -> Outcome:
-    """Columns written as text that were read as numbers, and what could not be read; text columns that are mostly numbers."""
-    findings, repairs = [], []
+    """Columns written as text that were read as numbers: currency signs, units, thousands, a decimal comma."""
+    findings = []
     for card in m.card.columns:
-        if card.name not in m.raw or m.raw[card.name].levels is None or card.role == "target":
-            continue
         rules = card.parse
         marks = [*rules.affixes, *rules.scale] + ([f"decimal {rules.decimal!r}"] if rules.decimal != "." else []) + ([f"thousands {rules.thousands!r}"] if rules.thousands else [])
-        if card.kind == "number" and marks:
+        if card.kind == "number" and marks and card.role != "target":
             findings.append(found(
                 "form.number_text", "info", (card.name,), f"{card.name} writes numbers as text; they were read as numbers.",
-                detail=f"Removed or converted: {listed(marks)}. {card.unreadable:,} cell(s) could not be read.", n=card.rows, fix="read as numbers", applied=True,
+                detail=f"Removed or converted: {listed(marks)}.", n=card.rows, fix="read as numbers", applied=True,
             ))  # fmt: skip
-        elif card.kind in ("category", "text") and card.name in m.problem.features:  # type: ignore[union-attr]
-            one = _mostly_numbers(m, card.name)
-            if one is not None:
-                findings.append(one[0])
-                repairs.append(one[1])
-        if card.unreadable:
-            findings.append(found(
-                "form.unreadable", "warn" if card.unreadable > 0.01 * card.rows else "info", (card.name,),
-                f"{card.unreadable:,} cell(s) of {card.name} cannot be read as {card.kind}.", detail=f"Examples: {listed([repr(e) for e in card.examples])}." if card.examples else "",
-                n=card.rows, effect=Effect("share of rows", card.unreadable / max(1, card.rows)), fix="they count as missing", applied=True,
-            ))  # fmt: skip
-    return outcome(findings, repairs)
+    return outcome(findings)
+
+
+def unreadable(m: Material) -> Outcome:
+    """Cells that do not fit what the rest of their column is."""
+    return outcome([
+        found(
+            "form.unreadable", "warn" if card.unreadable > 0.01 * card.rows else "info", (card.name,), f"{card.unreadable:,} cell(s) of {card.name} cannot be read as {card.kind}.",
+            detail=f"Examples: {listed([repr(e) for e in card.examples])}." if card.examples else "", n=card.rows,
+            effect=Effect("share of rows", card.unreadable / max(1, card.rows)), fix="they count as missing", applied=True,
+        )
+        for card in m.card.columns
+        if card.unreadable and card.role != "target"
+    ])  # fmt: skip
+
+
+def mixed_types(m: Material) -> Outcome:
+    """Columns of words that are mostly numbers."""
+    pairs = [
+        pair for name, column in m.raw.items()
+        if column.levels is not None and name in given(m.problem).features and m.card.column(name).kind in ("category", "text") and (pair := _mostly_numbers(m, name))
+    ]  # fmt: skip
+    return outcome([f for f, _ in pairs], [r for _, r in pairs])
 
 
 def _mostly_numbers(m: Material, name: str) -> tuple[Finding, Repair] | None:
@@ -286,128 +295,6 @@ def _is_float(text: str) -> bool:
     return True
 
 
-def dates_as_numbers(m: Material) -> Outcome:
-    """Eight-digit whole numbers that are all calendar days (19800131)."""
-    findings, repairs = [], []
-    for one in looked_at(m, "number"):
-        known = one.known
-        if len(known) < 20 or not np.array_equal(known, np.round(known)) or known.min() < 19_000_101 or known.max() > 21_001_231 or len(np.unique(known)) < 5:
-            continue
-        month, day = known // 100 % 100, known % 100
-        if not ((month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)).all():
-            continue
-        f = found(
-            "form.date_number", "info", (one.name,), f"{one.name} writes dates as eight-digit numbers; they are read as dates.",
-            detail="Every value is yyyymmdd.", n=len(known), fix="read as dates",
-        )  # fmt: skip
-        findings.append(f)
-        repairs.append(repair(f, one.name, "reads yyyymmdd as dates", kind="date", parse=parse_with(one.card, dates=("yyyymmdd",))))
-    return outcome(findings, repairs)
-
-
-def formula_columns(m: Material) -> Outcome:
-    """A column that is the sum or difference of two or three others in (almost) every row."""
-    numbers = [one for one in looked_at(m, "number") if len(one.known) > 0.9 * len(one.column) and len(np.unique(one.known)) > 10][:30]
-    if len(numbers) < 3:
-        return outcome()
-    cells = np.column_stack([one.column.values for one in numbers])[:2_000]
-    cells = cells[np.isfinite(cells).all(axis=1)]
-    findings = []
-    for k, one in enumerate(numbers):
-        parts = _sum_of_two(cells, k)
-        if parts is not None and len(cells) > 50:
-            i, j, sign = parts
-            names = (one.name, numbers[i].name, numbers[j].name)
-            if not any(set(names) == set(f.columns) for f in findings):
-                findings.append(found(
-                    "form.formula", "info", names, f"{one.name} is {numbers[i].name} {sign} {numbers[j].name}.", detail="Holds in more than 99 % of the rows.",
-                    why="The three columns hold the knowledge of two.", n=len(cells), fix="kept; drivers are read together",
-                ))  # fmt: skip
-    return outcome(findings)
-
-
-def _sum_of_two(cells: np.ndarray, k: int) -> tuple[int, int, str] | None:
-    near = 1e-6 * (np.abs(cells[:, k]).mean() + 1e-12)
-    few = cells[:25]
-    for i, j in combinations([c for c in range(cells.shape[1]) if c != k], 2):
-        if (np.abs(few[:, i] + few[:, j] - few[:, k]) <= near).mean() > 0.9 and (np.abs(cells[:, i] + cells[:, j] - cells[:, k]) <= near).mean() > 0.99:
-            return i, j, "+"
-    return None
-
-
-def order_rules(m: Material) -> Outcome:
-    """Pairs of columns with a <= b in more than 99.5 % of the rows, and the rows that break it."""
-    pool = [one for one in looked_at(m, "number", "date") if len(np.unique(one.known)) > 20][:40]
-    findings = []
-    for a, b in combinations(pool, 2):
-        if a.column.kind != b.column.kind:
-            continue
-        both = ~a.column.missing & ~b.column.missing
-        x, y = a.column.values[both], b.column.values[both]
-        if len(x) < 200:
-            continue
-        if (x > y).mean() > 0.5:
-            a, b, x, y = b, a, y, x
-        broken = x > y
-        low, high = np.quantile(x, [0.25, 0.75]), np.quantile(y, [0.25, 0.75])
-        if not 0 < broken.sum() <= 0.005 * len(x) or low[1] < 0.2 * high[0] or abs(_rank_correlation(x, y)) < 0.7:
-            continue
-        rows = np.flatnonzero(both)[broken]
-        findings.append(found(
-            "form.order", "info", (a.name, b.name), f"{a.name} is never above {b.name}, except in {int(broken.sum())} row(s).",
-            detail=f"a <= b holds in {percent(1 - broken.mean())} of {len(x):,} rows.", why="Such rows are often typing errors.", n=len(x),
-            rows=tuple(int(r) for r in rows[:5]), effect=Effect("share of rows", float(broken.mean())), fix="look at these rows; nothing was changed",
-        ))  # fmt: skip
-    return outcome(sorted(findings, key=lambda f: f.effect.value if f.effect and f.effect.value is not None else 0.0)[:5])
-
-
-def _rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
-    step = max(1, len(x) // 2_000)
-    a, b = np.argsort(np.argsort(x[::step])), np.argsort(np.argsort(y[::step]))
-    return float(np.corrcoef(a, b)[0, 1])
-
-
-def unit_mix(m: Material) -> Outcome:
-    """Columns whose cells carry different units, and numbers in two clouds a power of ten (or a known unit factor) apart."""
-    findings = [
-        found("form.units", "info", (card.name,), f"{card.name} mixes units ({listed(list(card.parse.scale))}); all were brought to one.",
-              detail=f"Factors {card.parse.scale}.", n=card.rows, fix="converted while reading", applied=True)
-        for card in m.card.columns
-        if len(set(card.parse.scale.values())) > 1
-    ]  # fmt: skip
-    for one in looked_at(m, "number"):
-        known = one.known[(one.known > 0) & np.isfinite(one.known)]
-        if len(known) < 100 or len(np.unique(known)) < 30:
-            continue
-        split = _two_clouds(np.log10(known))
-        if split is not None:
-            share, factor = split
-            findings.append(found(
-                "form.unit_error", "warn", (one.name,), f"{percent(share)} of {one.name} is about {number(factor)} times the rest, as if written in another unit.",
-                detail=f"Two clouds on the log scale without values in between; ratio of medians {factor:.4g}.", n=len(known), effect=Effect("ratio of medians", factor),
-                rows=example_rows(one.column.values > 10 ** (np.log10(known).mean())), fix="check the unit; nothing was changed",
-            ))  # fmt: skip
-    return outcome(findings)
-
-
-def _two_clouds(logs: np.ndarray) -> tuple[float, float] | None:
-    """Share and factor of the smaller cloud where the widest gap parts two clouds of the same shape by a unit's factor."""
-    values = np.sort(logs)
-    gaps = np.diff(values)
-    at = int(np.argmax(gaps))
-    low, high = values[: at + 1], values[at + 1 :]
-    small, large = sorted((low, high), key=len)
-    if len(small) < max(5, 0.002 * len(values)) or len(small) > 0.3 * len(values) or gaps[at] < 0.3 * np.ptp(large):
-        return None
-    if gaps[at] < 5 * np.sort(gaps)[-2] or np.ptp(small) < 0.25 * np.ptp(large) * min(1.0, len(small) / 20):
-        return None
-    shift = float(abs(np.median(high) - np.median(low)))
-    nearest = min((10, 100, 1000, 1e4, 1e6, 2.2046, 2.54, 12, 25.4, 28.35, 60, 453.6, 3600, 1.609), key=lambda f: abs(np.log10(f) - shift))
-    if abs(np.log10(nearest) - shift) > 0.1 or shift < 0.6:
-        return None
-    return len(small) / len(values), 10**shift
-
-
 @hook
 def emlyn_checks() -> list[Check]:
     return [
@@ -419,8 +306,6 @@ def emlyn_checks() -> list[Check]:
         Check("form.spelling", "one thing spelled in several ways", ("table", "problem"), spelling),
         Check("form.rare_levels", "values with almost no rows", ("table", "problem"), rare_levels),
         Check("form.number_text", "numbers written as text", ("raw", "problem"), numbers_in_text),
-        Check("form.date_number", "dates written as numbers", ("table", "problem"), dates_as_numbers),
-        Check("form.units", "mixed units", ("table", "problem"), unit_mix),
-        Check("form.formula", "columns computed from others", ("table", "problem"), formula_columns, slow=True),
-        Check("form.order", "rows that break an order all others keep", ("table", "problem"), order_rules, slow=True),
+        Check("form.mixed_types", "numbers with words in between", ("raw", "problem"), mixed_types),
+        Check("form.unreadable", "cells that cannot be read", ("raw", "problem"), unreadable),
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from emlyn.checks._say import Looked, answer_share, found, listed, looked_at, percent, repair
+from emlyn.checks._say import Looked, answer_share, found, given, listed, looked_at, percent, repair
 from emlyn.core.check import Check, Material, Outcome, example_rows, outcome
 from emlyn.core.dataset import rows_dataset
 from emlyn.core.metrics import auc
@@ -12,6 +12,7 @@ from emlyn.core.probe import Strength, column_strengths
 from emlyn.core.table import Column, Table
 from emlyn.plugins import hook
 from emlyn.records.finding import Effect, Question
+from emlyn.types import Severity
 
 FAIL, WARN = 0.98, 0.95
 """Out-of-fold ROC AUC of one column alone: on 18 clean tables none reached the first, two the second (strong and honest)."""
@@ -21,12 +22,12 @@ FEWEST = 50
 
 def single_column(m: Material) -> Outcome:
     """A column that alone tells the answer almost perfectly."""
-    assert m.data is not None and m.problem is not None
-    if len(m.data) < FEWEST:
+    data, problem = given(m.data), given(m.problem)
+    if len(data) < FEWEST:
         return outcome()
     findings, repairs, questions = [], [], []
-    classes = m.data.classes
-    told = column_strengths(m.data, [n for n in m.problem.features if not _copies(m, n)], m.seed)
+    classes = data.classes
+    told = column_strengths(data, [n for n in problem.features if not _copies(m, n)], m.seed)
     for name, strength in sorted(told.items(), key=lambda kv: -kv[1].score):
         level = _level(strength, classes, _rarest(m))
         if level is None:
@@ -34,9 +35,9 @@ def single_column(m: Material) -> Outcome:
         score = f"{'R2' if not classes else 'AUC'} {strength.score:.3f}"
         f = found(
             "leakage.single_column", level, (name,),
-            f"{name} alone tells {m.problem.target} almost perfectly: it may have been recorded after the answer, or from it."
-            if level == "fail" else f"{name} alone tells {m.problem.target} very well: make sure that it is known at the moment of prediction.",
-            detail=f"Out-of-fold {score} of a shallow tree on this column alone.", n=len(m.data), effect=Effect("r2" if not classes else "auc", strength.score),
+            f"{name} alone tells {problem.target} almost perfectly: it may have been recorded after the answer, or from it."
+            if level == "fail" else f"{name} alone tells {problem.target} very well: make sure that it is known at the moment of prediction.",
+            detail=f"Out-of-fold {score} of a shallow tree on this column alone.", n=len(data), effect=Effect("r2" if not classes else "auc", strength.score),
             why="A column that is not yet known when the model is used makes the score a lie.", fix="left out; both scores are shown" if level == "fail" else "kept",
             evidence={"accuracy": strength.accuracy},
         )  # fmt: skip
@@ -48,11 +49,11 @@ def single_column(m: Material) -> Outcome:
 
 
 def _rarest(m: Material) -> int:
-    assert m.data is not None and m.data.answers is not None
-    return int(np.unique(m.data.answers, return_counts=True)[1].min()) if m.data.classes else len(m.data)
+    data = given(m.data)
+    return int(np.unique(np.asarray(data.answers), return_counts=True)[1].min()) if data.classes else len(data)
 
 
-def _level(strength: Strength, classes: int, rarest: int) -> str | None:
+def _level(strength: Strength, classes: int, rarest: int) -> Severity | None:
     """fail, warn or nothing. Several classes also need nearly every label right: one class against the rest is easy to tell."""
     if not classes:
         return "fail" if strength.score >= FAIL_R2 else "warn" if strength.score >= WARN_R2 else None
@@ -83,7 +84,7 @@ def target_copy(m: Material) -> Outcome:
         if not how:
             continue
         f = found(
-            "leakage.target_copy", "fail", (one.name,), f"{one.name} is {m.problem.target} written in another way.", detail=how, n=len(one.column),  # type: ignore[union-attr]
+            "leakage.target_copy", "fail", (one.name,), f"{one.name} is {given(m.problem).target} written in another way.", detail=how, n=len(one.column),
             why="A copy of the answer is not there when the answer is asked for.", effect=Effect("share of rows explained", 1.0), fix="left out of the features",
         )  # fmt: skip
         findings.append(f)
@@ -93,18 +94,18 @@ def target_copy(m: Material) -> Outcome:
 
 def _copies(m: Material, name: str) -> str:
     """How the column copies the target; empty when it does not."""
-    assert m.data is not None and m.data.answers is not None and m.table is not None
-    column, y = m.table[name], m.data.answers
+    data, table = given(m.data), given(m.table)
+    column, y = table[name], np.asarray(data.answers)
     known = ~column.missing
     if known.mean() < 0.98 or len(y) < 20:
         return ""
-    x, y = column.values[known].astype(np.float64), np.asarray(y)[known].astype(np.float64)
-    if not m.data.classes:
+    x, y = column.values[known].astype(np.float64), y[known].astype(np.float64)
+    if not data.classes:
         return _same_number(x, y) if column.levels is None else ""
-    if len(np.unique(x[:1_000])) > m.data.classes:
+    if len(np.unique(x[:1_000])) > data.classes:
         return ""
     levels = len(np.unique(x))
-    pairs = np.unique(x * (m.data.classes + 1) + y if column.coded else np.unique(x, return_inverse=True)[1] * (m.data.classes + 1) + y)
+    pairs = np.unique(x * (data.classes + 1) + y if column.coded else np.unique(x, return_inverse=True)[1] * (data.classes + 1) + y)
     if len(pairs) == levels == len(np.unique(y)) and known.all():
         return f"Each of its {levels} values meets exactly one answer, and the other way round."
     return ""
@@ -127,18 +128,18 @@ def missing_indicator(m: Material) -> Outcome:
     """Whether a column is filled in tells the answer: it was filled in afterwards."""
     findings, repairs = [], []
     share = answer_share(m)
-    assert m.data is not None and m.problem is not None
+    data, problem = given(m.data), given(m.problem)
     for one in looked_at(m):
         gap = one.column.missing
         if min(gap.sum(), (~gap).sum()) < 10:
             continue
-        strength = _indicator_strength(gap, share, m.data.classes)
-        if strength < (0.9 if m.data.classes else 0.7):
+        strength = _indicator_strength(gap, share, data.classes)
+        if strength < (0.9 if data.classes else 0.7):
             continue
         f = found(
             "leakage.missing_indicator", "fail", (one.name,), f"{one.name} is filled in only for some answers: it was probably filled in afterwards.",
-            detail=f"Whether it is missing tells {m.problem.target} with {'AUC' if m.data.classes else 'R2'} {strength:.3f}.", n=len(gap), rows=example_rows(gap),
-            why="When the model is used, the column will not be filled in yet.", effect=Effect("auc" if m.data.classes else "r2", strength), fix="left out; both scores are shown",
+            detail=f"Whether it is missing tells {problem.target} with {'AUC' if data.classes else 'R2'} {strength:.3f}.", n=len(gap), rows=example_rows(gap),
+            why="When the model is used, the column will not be filled in yet.", effect=Effect("auc" if data.classes else "r2", strength), fix="left out; both scores are shown",
         )  # fmt: skip
         findings.append(f)
         repairs.append(repair(f, one.name, "left out: its gaps know the answer", role="excluded"))
@@ -155,8 +156,8 @@ def _indicator_strength(gap: np.ndarray, share: np.ndarray, classes: int) -> flo
 
 def pure_value(m: Material) -> Outcome:
     """A value that always goes with one answer, in more rows than chance allows, while its neighbours do not."""
-    assert m.data is not None and m.problem is not None
-    if m.data.classes != 2:
+    data, problem = given(m.data), given(m.problem)
+    if data.classes != 2:
         return outcome()
     share, findings = answer_share(m), []
     base = float(share.mean())
@@ -165,7 +166,7 @@ def pure_value(m: Material) -> Outcome:
         if hit is None:
             continue
         value, rows, rate = hit
-        label = m.problem.classes[int(rate)]
+        label = problem.classes[int(rate)]
         at = one.column.values == value
         shown = one.column.take(np.flatnonzero(at)[:1]).strings()[0]
         findings.append(found(
@@ -198,16 +199,16 @@ def _pure(one: Looked, share: np.ndarray, base: float) -> tuple[float, int, floa
 
 def row_order(m: Material) -> Outcome:
     """Do the rows stand in an order that gives the answer away? Harmless while no feature repeats the order."""
-    assert m.data is not None and m.problem is not None
-    n = len(m.data)
+    problem = given(m.problem)
+    n = len(given(m.data))
     if n < 100:
         return outcome()
     order = Table({"": Column("number", np.arange(n, dtype=np.float64))})
-    data = rows_dataset(order, m.data.answers, classes=m.data.classes)
+    data = rows_dataset(order, given(m.data).answers, classes=given(m.data).classes)
     strength = column_strengths(data, [""], m.seed)[""]
-    above = 2 * strength.score - 1 if m.data.classes else strength.score
+    above = 2 * strength.score - 1 if given(m.data).classes else strength.score
     runs = _runs(answer_share(m))
-    if m.data.time is not None or (above < 0.2 and runs > -6):
+    if given(m.data).time is not None or (above < 0.2 and runs > -6):
         return outcome()
     if above < 0.2:
         return outcome([
@@ -218,16 +219,16 @@ def row_order(m: Material) -> Outcome:
             )
         ])  # fmt: skip
     copies = [one.name for one in looked_at(m, "number", "date") if _follows_rows(one)]
-    score = f"{'AUC' if m.data.classes else 'R2'} {strength.score:.3f}"
+    score = f"{'AUC' if given(m.data).classes else 'R2'} {strength.score:.3f}"
     findings, repairs = [], []
     findings.append(found(
-        "leakage.row_order", "info", (), f"The rows are sorted in a way that follows {m.problem.target}.", detail=f"The row number alone gives {score}.", n=n,
-        why="Harmless as long as no column repeats the order; folds are shuffled.", effect=Effect("auc" if m.data.classes else "r2", strength.score), fix="rows are shuffled before they are parted",
+        "leakage.row_order", "info", (), f"The rows are sorted in a way that follows {problem.target}.", detail=f"The row number alone gives {score}.", n=n,
+        why="Harmless as long as no column repeats the order; folds are shuffled.", effect=Effect("auc" if given(m.data).classes else "r2", strength.score), fix="rows are shuffled before they are parted",
     ))  # fmt: skip
     for name in copies:
         f = found(
             "leakage.row_order", "fail", (name,), f"{name} repeats the order of the rows, which gives the answer away.", detail=f"The row number alone gives {score}.", n=n,
-            why="New rows have no place in this order.", effect=Effect("auc" if m.data.classes else "r2", strength.score), fix="left out; both scores are shown",
+            why="New rows have no place in this order.", effect=Effect("auc" if given(m.data).classes else "r2", strength.score), fix="left out; both scores are shown",
         )  # fmt: skip
         findings.append(f)
         repairs.append(repair(f, name, "left out: it repeats the row order", role="excluded"))

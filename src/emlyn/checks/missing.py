@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-
 import numpy as np
 
-from emlyn.checks._say import Looked, answer_share, difference_p, found, listed, looked_at, newcombe, number, parse_with, percent, rank_correlation
-from emlyn.checks._say import repair, sample_of, two_sided, words_of
+from emlyn.checks._say import (
+    Looked,
+    answer_share,
+    difference_p,
+    found,
+    given,
+    listed,
+    looked_at,
+    newcombe,
+    number,
+    parse_with,
+    percent,
+    rank_correlation,
+    repair,
+    sample_of,
+    two_sided,
+    words_of,
+)
 from emlyn.core.check import Check, Material, Outcome, example_rows, outcome
 from emlyn.plugins import hook
 from emlyn.records.finding import Effect
@@ -30,7 +45,7 @@ def placeholders(m: Material) -> Outcome:
     findings, repairs = [], []
     for name, column in m.raw.items():
         card = m.card.column(name)
-        if column.levels is None or card.role == "target" or name not in m.problem.features:  # type: ignore[union-attr]
+        if column.levels is None or card.role == "target" or name not in given(m.problem).features:
             continue
         counts = column.counts()
         own = {t.strip().casefold() for t in card.parse.missing}
@@ -156,7 +171,7 @@ def informative(m: Material) -> Outcome:
         if k < 10 or n - k < 10:
             continue
         name = f"missing.informative:{one.name}"
-        if m.data.classes:  # type: ignore[union-attr]
+        if given(m.data).classes:
             hits = (float(share[gap].sum()), float(share[~gap].sum()))
             d, low, high = newcombe(hits, (k, n - k))
             p = difference_p(hits, (k, n - k))
@@ -205,9 +220,8 @@ def mechanism(m: Material) -> Outcome:
     told_by, strongest = {}, 0.0
     columns = [one for one in looked_at(m) if 30 <= one.column.missing.sum() <= len(one.column) - 30 and one.column.missing.mean() > 0.01]
     columns = sorted(columns, key=lambda one: -one.column.missing.sum())[:10]
-    assert m.table is not None
     rows = sample_of(m, 4_000)
-    table = m.table.take(rows)
+    table = given(m.table).take(rows)
     for one in columns:
         others = [o.name for o in looked_at(m) if o.name != one.name and not _same_gaps(o, one)]
         if not others:
@@ -237,8 +251,8 @@ def _same_gaps(a: Looked, b: Looked) -> bool:
 
 def shift(m: Material) -> Outcome:
     """Does the share of missing cells change along the table (first half against second, by time where known)?"""
-    assert m.table is not None
-    n = m.table.rows
+    table = given(m.table)
+    n = table.rows
     order = np.argsort(m.data.time, kind="stable") if m.data is not None and m.data.time is not None else np.arange(n)
     early = np.zeros(n, dtype=bool)
     early[order[: n // 2]] = True

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from emlyn.checks._say import found, listed, looked_at, percent, repair, words_of
+from emlyn.checks._say import found, given, listed, looked_at, percent, repair, words_of
 from emlyn.core.check import Check, Material, Outcome, outcome
 from emlyn.core.splits import twin_codes
 from emlyn.plugins import hook
@@ -48,7 +48,7 @@ def personal(m: Material) -> Outcome:
     """Columns of names, mail addresses, phones, accounts: by the form of their cells (with check digits) or by a name that leaves no doubt."""
     findings, repairs = [], []
     for name, column in m.raw.items():
-        if name == m.problem.target or column.levels is None or len(column.levels) < 10:  # type: ignore[union-attr]
+        if name == given(m.problem).target or column.levels is None or len(column.levels) < 10:
             continue
         cells = [str(v).strip() for v in column.levels[:CELLS] if str(v).strip()]
         kind = next((says for says, test in KINDS if cells and np.mean([test(c) for c in cells]) > 0.8), "")

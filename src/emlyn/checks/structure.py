@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from emlyn.checks._say import answer_share, average_ranks, found, listed, looked_at, number, percent, rank_correlation, two_sided, words_of
+from emlyn.checks._say import answer_share, average_ranks, found, given, listed, looked_at, number, percent, rank_correlation, two_sided, words_of
 from emlyn.core.check import Check, Material, Outcome, outcome
 from emlyn.core.splits import TWINS, count_twins
 from emlyn.core.structure import find_entities
@@ -19,20 +19,20 @@ SITES = frozenset(
 
 def entities(m: Material) -> Outcome:
     """Columns whose equal values mark rows of one person or thing (agreement lift; see docs/checks)."""
-    assert m.problem is not None and m.whole is not None
-    rule = m.problem.split
+    problem, whole = given(m.problem), given(m.whole)
+    rule = problem.split
     if rule.kind == "group" and rule.by != TWINS:
-        column = m.whole[rule.by]
+        column = whole[rule.by]
         known = column.values[~column.missing]
         sizes = np.unique(known, return_counts=True)[1]
         return outcome([
             found(
                 "structure.entities", "info", (rule.by,), f"Rows belong to {len(sizes):,} entities ({rule.by}); all rows of one stay on one side of every split.",
-                detail=rule.why, n=m.whole.rows, effect=Effect("rows per entity", float(sizes.mean()) if len(sizes) else None), applied=True, fix="split by group",
+                detail=rule.why, n=whole.rows, effect=Effect("rows per entity", float(sizes.mean()) if len(sizes) else None), applied=True, fix="split by group",
                 why="A model judged on people it has already seen looks better than it is.",
             )
         ])  # fmt: skip
-    keys = [e for e in find_entities(m.raw, m.problem.target, m.seed) if e.name != rule.by]
+    keys = [e for e in find_entities(m.raw, problem.target, m.seed) if e.name != rule.by]
     return outcome([
         found(
             "structure.entities", "warn", (e.name,), f"Rows with the same {e.name} seem to be one and the same thing, but the split does not keep them together.",
@@ -45,12 +45,12 @@ def entities(m: Material) -> Outcome:
 
 def twins(m: Material) -> Outcome:
     """Rows with equal features, which a random split would part."""
-    assert m.problem is not None and m.whole is not None
-    n = m.whole.rows
-    rows, copied = count_twins(m.whole, m.problem.features, 0.005)
+    problem, whole = given(m.problem), given(m.whole)
+    n = whole.rows
+    rows, copied = count_twins(whole, problem.features, 0.005)
     if not copied:
         return outcome()
-    kept = m.problem.split.kind in ("group", "time")
+    kept = problem.split.kind in ("group", "time")
     return outcome([
         found(
             "structure.twins", "warn", (), f"{rows:,} of {n:,} rows have a twin with exactly the same features; parted at random, a model would be judged on rows it has seen.",
@@ -63,18 +63,18 @@ def twins(m: Material) -> Outcome:
 
 def time(m: Material) -> Outcome:
     """Does the answer drift with the time that orders the rows?"""
-    assert m.problem is not None and m.data is not None
+    problem, data = given(m.problem), given(m.data)
     share = answer_share(m)
     n = len(share)
-    if n < 100 or m.data.time is None:
+    if n < 100 or data.time is None:
         return outcome()
-    rho = rank_correlation(m.data.time, share)
+    rho = rank_correlation(data.time, share)
     p = two_sided(rho * np.sqrt(n - 1))
     drifts = abs(rho) > 0.1 and p < 1e-4
     return outcome([
         found(
-            "structure.time", "warn" if drifts else "info", (m.problem.time,),
-            f"{m.problem.target} {'changes' if drifts else 'does not clearly change'} over {m.problem.time}; the model is judged on later rows than it learned from.",
+            "structure.time", "warn" if drifts else "info", (problem.time,),
+            f"{problem.target} {'changes' if drifts else 'does not clearly change'} over {problem.time}; the model is judged on later rows than it learned from.",
             detail=f"Spearman correlation with time {rho:+.3f} (p = {p:.1g}).", n=n, effect=Effect("spearman", rho), applied=True, fix="split forward in time",
             why="A model is used on the future, not on a mixture of past and future.",
         )
@@ -85,7 +85,7 @@ def sites(m: Material) -> Outcome:
     """Places or batches whose answers differ more than chance, and the score when each is left out in turn."""
     from scipy.special import chdtrc
 
-    assert m.problem is not None and m.data is not None
+    data = given(m.data)
     findings, p_values = [], {}
     share = answer_share(m)
     for one in looked_at(m, "category", "number"):
@@ -99,12 +99,12 @@ def sites(m: Material) -> Outcome:
         groups = [share[codes.values == k] for k in range(len(codes.levels)) if (codes.values == k).sum() >= 20]
         p = float(chdtrc(len(groups) - 1, _between(groups)))
         means = np.array([g.mean() for g in groups])
-        spread = float(means.max() - means.min()) if m.data.classes else float((means.max() - means.min()) / max(share.std(), 1e-300))
+        spread = float(means.max() - means.min()) if data.classes else float((means.max() - means.min()) / max(share.std(), 1e-300))
         name = f"structure.sites:{one.name}"
         p_values[name] = p
-        if spread > (0.1 if m.data.classes else 0.3):
-            unit = "difference of rates" if m.data.classes else "difference in standard deviations"
-            low, high = (percent(means.min()), percent(means.max())) if m.data.classes else (number(float(means.min())), number(float(means.max())))
+        if spread > (0.1 if data.classes else 0.3):
+            unit = "difference of rates" if data.classes else "difference in standard deviations"
+            low, high = (percent(means.min()), percent(means.max())) if data.classes else (number(float(means.min())), number(float(means.max())))
             findings.append(found(
                 "structure.sites", "info", (one.name,), f"The answers differ from one {one.name} to another: from {low} to {high}.", n=len(share),
                 detail=f"{len(groups)} with at least 20 rows; p = {p:.1g}.", effect=Effect(unit, spread),
@@ -127,9 +127,9 @@ def drift(m: Material) -> Outcome:
     from emlyn.core.probe import column_strengths
     from emlyn.core.table import Table, text_column
 
-    assert m.reference is not None and m.table is not None
-    shared = [n for n in m.table if n in m.reference and m.table[n].kind == m.reference[n].kind and m.table[n].coded == m.reference[n].coded]
-    here, there = m.table.select(shared), m.reference.select(shared)
+    reference, table = given(m.reference), given(m.table)
+    shared = [n for n in table if n in reference and table[n].kind == reference[n].kind and table[n].coded == reference[n].coded]
+    here, there = table.select(shared), reference.select(shared)
     joined = {}
     for n in shared:
         a, b = here[n], there[n]
@@ -146,7 +146,7 @@ def drift(m: Material) -> Outcome:
         for n, s in sorted(told.items(), key=lambda kv: -kv[1].score)
         if s.score > max(0.6, 0.5 + 3 * error)
     ]  # fmt: skip
-    gone, new = [n for n in m.reference if n not in m.table], [n for n in m.table if n not in m.reference]
+    gone, new = [n for n in reference if n not in table], [n for n in table if n not in reference]
     if gone or new:
         says = "; ".join(x for x in (f"only in the other table: {listed(gone)}" if gone else "", f"only in this one: {listed(new)}" if new else "") if x)
         findings.append(found("structure.columns", "warn", (*gone, *new), f"The tables do not have the same columns ({says}).", n=len(side)))

@@ -159,7 +159,7 @@ def _leaf_means(fit: np.ndarray, leaf: np.ndarray, width: int, smooth: float) ->
     counts = np.bincount(leaf, fit[:, -1], minlength=leaves)[:, None]
     prior = fit[:, :width].sum(axis=0) / max(fit[:, -1].sum(), 1)
     means: np.ndarray = (sums + smooth * prior) / (counts + smooth)
-    return means[leaf]
+    return np.asarray(means[leaf])
 
 
 def _scored(told: np.ndarray, sums: np.ndarray, classes: int) -> Strength:
@@ -261,7 +261,7 @@ class Probe:
 def _positions(data: Dataset, part: Dataset) -> np.ndarray:
     where = np.full(int(data.units.max()) + 1, -1, dtype=np.int64)
     where[data.units] = np.arange(len(data))
-    return where[part.units]
+    return np.asarray(where[part.units])
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,8 @@ def time_seconds(raw: Table, card: DataCard, problem: Problem) -> np.ndarray | N
 def _sorted_codes(column: Column) -> np.ndarray:
     assert column.levels is not None
     rank = np.argsort(np.argsort(column.levels.astype(str))).astype(np.float64)
-    return np.append(rank, np.nan)[column.values]
+    placed: np.ndarray = np.append(rank, np.nan)[column.values]
+    return placed
 
 
 @dataclass(frozen=True)

@@ -85,8 +85,9 @@ def target_rows(raw: Table, card: DataCard, problem: Problem) -> np.ndarray:
     answers = answers_column(raw, card, problem.target, problem.task)
     if answers.levels is None:
         return _known(answers)
-    named = np.array([str(level) in set(problem.classes) for level in answers.levels] + [False])
-    return named[answers.values]
+    classes = set(problem.classes)
+    named = np.array([str(level) in classes for level in answers.levels] + [False])
+    return np.asarray(named[answers.values])
 
 
 def _known(answers: Column) -> np.ndarray:

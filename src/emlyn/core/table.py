@@ -140,13 +140,8 @@ def row_hashes(table: Table, names: Sequence[str] | None = None) -> np.ndarray:
     for name in names if names is not None else table:
         column = table[name]
         salt = np.uint64(_text_hash(name))
-        if column.levels is not None:
-            by_level = np.array([_text_hash(str(level)) for level in column.levels] + [0], dtype=np.uint64)
-            cells = by_level[column.values]
-        else:
-            cells = np.where(np.isnan(column.values), 0.0, column.values + 0.0).view(np.uint64)
         with np.errstate(over="ignore"):
-            total += _mix(cells ^ salt)
+            total += _mix(_cell_words(column) ^ salt)
     return _mix(total)
 
 
@@ -155,8 +150,18 @@ def table_digest(table: Table) -> str:
     found = hashlib.sha256()
     for name, column in table.items():
         found.update(f"{name}\0{column.kind}\0".encode())
-        found.update(row_hashes(Table({"": column})).tobytes())
+        found.update(np.ascontiguousarray(_cell_words(column)).data)
     return found.hexdigest()
+
+
+def _cell_words(column: Column) -> np.ndarray:
+    """A 64-bit word per cell (n,): the bits of a number, the hash of a text, one word for "no value"."""
+    if column.levels is not None:
+        by_level = np.array([_text_hash(str(level)) for level in column.levels] + [0], dtype=np.uint64)
+        words: np.ndarray = by_level[column.values]
+        return words
+    missing = np.isnan(column.values)
+    return (np.where(missing, 0.0, column.values) if missing.any() else column.values + 0.0).view(np.uint64)
 
 
 def _text_hash(text: str) -> int:

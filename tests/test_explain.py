@@ -10,10 +10,11 @@ import pytest
 
 from emlyn.context import Budget, Context
 from emlyn.core.dataset import Dataset, rows_dataset
+from emlyn.core.explainer import pushes_of
 from emlyn.core.shapes import effect
 from emlyn.core.table import Table, number_column, text_column
 from emlyn.records.problem import Problem
-from emlyn.stages.explain import explain, pushes_of, reasons
+from emlyn.stages.explain import explain, reasons
 
 LEVELS = {"a": 0.0, "b": 1.0, "c": -1.0}
 

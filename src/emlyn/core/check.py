@@ -31,6 +31,8 @@ class Material:
     probe: Any = None
     """A cheap cross-validated model: `probe.score(columns) -> float`, `probe.oof` (n, k)."""
     model: Any = None
+    evaluation: Any = None
+    """What the model was found to be worth (`records.evaluation.Evaluation`): checks that need it run after the evaluation."""
     reference: Table | None = None
     """Another table to compare with (drift, overlap)."""
     whole: Table | None = None

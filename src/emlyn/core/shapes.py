@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 from scipy.stats import rankdata
 
+from emlyn.core.explainer import plain
 from emlyn.core.table import Column, Table, number_text
 
 TOGETHER = 0.8
@@ -64,24 +64,6 @@ def describe(values: list[Any], curve: np.ndarray, counts: np.ndarray, numeric: 
     if 0 < bottom < len(curve) - 1 and min(curve[0], curve[-1]) - curve[bottom] > 0.3 * np.ptp(curve):
         return f"{what} is lowest around {_short(values[bottom])}"
     return f"{what} goes up and down with it, in no single direction"
-
-
-def cell(column: Column, row: int) -> Any:
-    """One cell as a plain value: number, text, ISO date, true or false, None for no value."""
-    if column.missing[row]:
-        return None
-    if column.levels is not None:
-        return str(column.levels[column.values[row]])
-    return plain(column, float(column.values[row]))
-
-
-def plain(column: Column, value: float) -> Any:
-    """A number of this column as a person writes it."""
-    if column.kind == "boolean":
-        return bool(value)
-    if column.kind == "date":
-        return datetime.fromtimestamp(value, UTC).date().isoformat() if -6e10 < value < 2.5e11 else value
-    return int(value) if value == round(value) and abs(value) < 1e15 else value
 
 
 def with_cells(table: Table, name: str, values: np.ndarray) -> Table:

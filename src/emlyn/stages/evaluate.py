@@ -36,6 +36,7 @@ prior), `calibration_slope`, `calibration_intercept`, `observed_expected`, `ici`
   natural         {"of": 1000, "label", "have", "flagged", "right", "missed", "sentence"}   binary: counts per 1,000 rows
   comparison      {"against": "baseline", "metric", "difference": MEASURE, "p", "test", "sentence"}
   selection       {"candidates", "naive": value before the correction, "corrected": value, "sentence"}   cross-validation only
+  folds           {"values": [score of each fold], "mean": MEASURE, "odd": is one far from the others, "sentence"}   cross-validation only
   slices          {"confirmed": [{"rule", "columns", "n", "loss", "rest", "difference": MEASURE, "p", "sentence"}], "tested", "looked_at", "sentence"}
   fairness        {"columns": [{"column", "groups": [{"group", "n", "selection": MEASURE, "tpr": MEASURE, "fpr": MEASURE,
                   "precision": MEASURE, "calibration": MEASURE, "error": MEASURE}], "gaps": [{"metric", "worst", "best",
@@ -60,18 +61,22 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from emlyn import plugins
 from emlyn.context import Context
 from emlyn.core.answers import Answers, domains, floor, measure_all, recalls
+from emlyn.core.check import Material
 from emlyn.core.conformal import intervals_90
 from emlyn.core.curves import binary_plots, class_plots, natural, number_plots
 from emlyn.core.dataset import Dataset
 from emlyn.core.decision import balanced_threshold, choose_threshold, cost_odds, counts, threshold_for_sensitivity
 from emlyn.core.ensembling import blend
-from emlyn.core.intervals import paired_difference
+from emlyn.core.intervals import over_folds, paired_difference
 from emlyn.core.metrics import Metric, metric
 from emlyn.core.sections import quick_sections
 from emlyn.core.selection import OutOfFold, chosen, corrected
+from emlyn.core.table import Table
 from emlyn.core.trials import Trials
+from emlyn.records.data_card import DataCard
 from emlyn.records.evaluation import Evaluation, Measure, Verdict
 from emlyn.records.finding import Finding
 from emlyn.records.problem import Problem
@@ -128,7 +133,29 @@ def evaluate_stored(stored: OutOfFold, asked: Dataset, problem: Problem, context
     told = "unknown" if value is None else f"{value:.4g}"
     text = f"Choosing among {len(stored.candidates)} candidates made {m.label or m.name} look like {naive:.4g}; corrected for that it is {told}."
     section = {"candidates": len(stored.candidates), "naive": naive, "corrected": value, "sentence": text}
-    return replace(evaluation, sections={**evaluation.sections, "selection": section})
+    found = replace(evaluation, sections={**evaluation.sections, "selection": section, "folds": _folds(stored, prediction, m)})
+    return replace(found, findings=model_findings(found, problem))
+
+
+def model_findings(evaluation: Evaluation, problem: Problem) -> tuple[Finding, ...]:
+    """What the checks of the model say about this evaluation."""
+    material = Material(DataCard("", evaluation.rows, ()), Table({}), problem=problem, evaluation=evaluation)
+    checks = [c for c in plugins.collect("checks") if "evaluation" in c.needs and all(material.has(need) for need in c.needs)]
+    return tuple(f for c in checks for f in c.run(material).findings)
+
+
+def _folds(stored: OutOfFold, prediction: np.ndarray, m: Metric) -> dict[str, Any]:
+    """The score of each fold, their mean, and whether one lies far from the others (modified z above 3.5)."""
+    values = []
+    for k in np.unique(stored.fold):
+        part = stored.take(stored.fold == k)
+        values.append(m.score(part.truth, prediction[stored.fold == k], part.weight))
+    known = np.array([v for v in values if np.isfinite(v)])
+    spread = np.median(np.abs(known - np.median(known))) if len(known) else 0.0
+    far = bool(spread > 0 and (0.6745 * np.abs(known - np.median(known)) / spread).max() > 3.5)
+    mean = over_folds(known, 1 / max(1, len(values) - 1))
+    text = f"Over {len(known)} folds {m.label or m.name} is {_range(mean)}" + (", one of them far from the others." if far else ".")
+    return {"values": [float(v) for v in known], "mean": _plain(mean), "odd": far, "sentence": text}
 
 
 def evaluate_answers(answers: Answers, problem: Problem, context: Context, method: str, asked: Dataset | None = None) -> Evaluation:
@@ -163,7 +190,7 @@ def evaluate_answers(answers: Answers, problem: Problem, context: Context, metho
         plots=plots,
         sections=sections,
     )
-    return conclude(evaluation, problem)
+    return conclude(replace(evaluation, findings=model_findings(evaluation, problem)), problem)
 
 
 def compare(answers: Answers, other: np.ndarray, problem: Problem, against: str = "baseline") -> tuple[Measure | None, dict[str, Any]]:
@@ -185,7 +212,7 @@ def conclude(evaluation: Evaluation, problem: Problem, findings: Sequence[Findin
         verdict = Verdict("use with care", care[0], tuple(care))
     else:
         verdict = Verdict("use", f"better than guessing beyond noise: {label} {_range(found)} on {evaluation.rows:,} rows", ())
-    return replace(evaluation, verdict=verdict, findings=tuple(findings) or evaluation.findings)
+    return replace(evaluation, verdict=verdict)
 
 
 def _worries(evaluation: Evaluation, problem: Problem, findings: Sequence[Finding]) -> tuple[list[str], list[str]]:

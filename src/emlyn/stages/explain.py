@@ -9,17 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from emlyn import plugins
 from emlyn.context import Context
 from emlyn.core.dataset import Dataset, rows_dataset
-from emlyn.core.explainer import Pushes
+from emlyn.core.explainer import reasons
 from emlyn.core.influence import influence
 from emlyn.core.intervals import from_influence
 from emlyn.core.metrics import Metric, metric
-from emlyn.core.shapes import cell, describe, effect, moving_together, with_cells
+from emlyn.core.shapes import describe, effect, moving_together, with_cells
 from emlyn.core.table import Table
-from emlyn.records.evaluation import Driver, Explanation, Reason
+from emlyn.records.evaluation import Driver, Explanation
 from emlyn.records.problem import Problem
+
+__all__ = ["explain", "reasons"]
 
 MOST_ROWS = 2_000
 FEWEST_ROWS = 100
@@ -66,34 +67,6 @@ def explain(model: Any, data: Dataset, problem: Problem, context: Context) -> Ex
     done = f"{moved} of {m.label or m.name} when a column is permuted, {repeats} times on {len(rows):,} rows"
     left = f"; {len(groups) - len(seen)} of {len(groups)} groups of columns left out for time" if len(seen) < len(groups) else ""
     return Explanation(f"permutation importance: {done}{left}", drivers, len(rows), "the rows of the evaluation", line)
-
-
-def reasons(model: Any, data: Dataset) -> list[tuple[Reason, ...]]:
-    """For each unit the columns that push its score away from the reference, strongest first.
-
-    The unit is log-odds towards the positive class (of many: the most probable one), or the target's own. Pushes whose sign the models of
-    the ensemble do not agree on are left out: a reason that another draw of the training rows would turn round is none.
-    """
-    if not len(data):
-        return []
-    found = pushes_of(model, data)
-    table = data.rows
-    columns = [table[name] for name in found.columns]
-    order = np.argsort(-np.abs(found.values), axis=1, kind="stable")
-    out = []
-    for i, unit in enumerate(data.units.tolist()):
-        kept = [j for j in order[i].tolist() if found.steady[i, j] and found.values[i, j] != 0.0]
-        out.append(tuple(Reason(found.columns[j], cell(columns[j], unit), float(found.values[i, j])) for j in kept))
-    return out
-
-
-def pushes_of(model: Any, data: Dataset) -> Pushes:
-    """The pushes of the first explainer plug-in that has something to say about this model. Raises LookupError when none has."""
-    for explainer in plugins.collect("explainers"):
-        found: Pushes | None = explainer.pushes(model, data)
-        if found is not None:
-            return found
-    raise LookupError("no explainer plug-in has anything to say about this model")
 
 
 @dataclass(frozen=True, eq=False)

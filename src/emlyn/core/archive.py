@@ -19,7 +19,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -52,7 +52,7 @@ class Archive:
 
     manifest: Manifest
     parts: Mapping[str, bytes]
-    """Members by name, read when asked for."""
+    """Members by name."""
     digest: str
     """SHA-256 of the whole file."""
     signed_by: str = ""
@@ -60,7 +60,7 @@ class Archive:
 
     def under(self, prefix: str) -> dict[str, bytes]:
         """The members below a folder (`model/`), by the rest of their names."""
-        return {name.removeprefix(prefix): self.parts[name] for name in self.parts if name.startswith(prefix)}
+        return {name.removeprefix(prefix): part for name, part in self.parts.items() if name.startswith(prefix)}
 
 
 Needs = Mapping[str, Collection[str]]
@@ -117,41 +117,27 @@ def open(source: Path | str | bytes, *, require_signature: bool = False, public_
         seal = _member(file, infos[SIGNATURE], LARGEST_MANIFEST) if SIGNATURE in infos else b""
         signed_by = _audit_signature(seal, head, require_signature, tuple(public_keys), where)
         manifest = _audit_manifest(head, infos, where)
+        parts = {}
         for name, member in manifest.members.items():
             found = _member(file, infos[name], LARGEST_MEMBER) if infos[name].file_size == member.size else b""
             if len(found) != member.size or hashlib.sha256(found).hexdigest() != member.sha256:
                 raise _damaged(where, f"{name} is not what the manifest says")
             _audit_content(name, found[:2], where)
+            parts[name] = found
     except BROKEN as error:
         raise _damaged(where, str(error) or type(error).__name__) from error
-    return Archive(manifest, _Parts(file, {name: infos[name] for name in manifest.members}), hashlib.sha256(data).hexdigest(), signed_by)
+    return Archive(manifest, parts, hashlib.sha256(data).hexdigest(), signed_by)
 
 
 def sign(path: Path, secret: bytes) -> str:
     """Sign a model file in place (an older signature is replaced) and return its new SHA-256. Raises ModelError, WorkspaceError."""
     found = open(path)
     needs = {name: member.packages for name, member in found.manifest.members.items()}
-    return write(path, dict(found.parts), found.manifest, packages=needs, sign_with=secret)
+    return write(path, found.parts, found.manifest, packages=needs, sign_with=secret)
 
 
 BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, RuntimeError, KeyError, OSError, msgspec.MsgspecError)
 """What zipfile, zlib and the JSON decoder raise on bytes that are not what they seem."""
-
-
-class _Parts(Mapping[str, bytes]):
-    """Members read on demand from bytes that were verified and cannot change."""
-
-    def __init__(self, file: zipfile.ZipFile, infos: Mapping[str, zipfile.ZipInfo]) -> None:
-        self._file, self._infos = file, infos
-
-    def __getitem__(self, name: str) -> bytes:
-        return self._file.read(self._infos[name])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._infos)
-
-    def __len__(self) -> int:
-        return len(self._infos)
 
 
 def _read(path: Path) -> bytes:

@@ -10,15 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from emlyn import engineer
+from emlyn import engineer, plugins
 from emlyn.core import model as core_model
 from emlyn.core import registry
 from emlyn.core.contract import conform
 from emlyn.core.dataset import rows_dataset
+from emlyn.core.durable import write_durably
+from emlyn.core.exporter import Exportable
 from emlyn.core.frames import to_table
 from emlyn.core.reader import read
 from emlyn.core.table import Table
-from emlyn.core.workspace import Workspace, write_durably
+from emlyn.core.workspace import Workspace
 from emlyn.doors import results
 from emlyn.doors.options import train_options
 from emlyn.doors.session import Session, make_context
@@ -235,6 +237,15 @@ class Model:
         """Batch scoring of a source into `out`: one output row per input row, in order. Returns a summary."""
         summary: dict[str, Any] = batch.predict(self.model, data, out, explain=explain, to_stdout=to_stdout)
         return {"model": self.reference, **summary}
+
+    def export(self, to: str, out: str | None = None, rows: Any = None) -> dict[str, Any]:
+        """Write what another system needs into a folder. Raises OptionError for an unknown target, ModelError where this model cannot go there."""
+        known = {e.name: e for e in plugins.collect("exporters")}
+        if to not in known:
+            raise OptionError(f"no exporter is called {to!r}", where="--to", allowed=", ".join(known))
+        folder = Path(out or f"{self.version.name}-{to}")
+        done = known[to].export(Exportable(self.model, self.version, None if rows is None else _table(rows)), folder)
+        return {"model": self.reference, "to": to, "files": list(done.files), "commands": list(done.commands), "notes": list(done.notes), "checks": done.checks}
 
     def _reasons(self, table: Table) -> list[Any]:
         typed = conform(table, self.model.contract).table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from emlyn.doors.cli import machine, models, rows, train
+from emlyn.doors.cli import machine, models, rows, serve, train
 from emlyn.doors.cli.guard import guarded
 
 app = typer.Typer(
@@ -34,6 +34,9 @@ COMMANDS = (
     rows.evaluate,
     rows.explain,
     rows.report,
+    serve.serve,
+    serve.keys,
+    serve.export,
     models.models,
     models.promote,
     models.rollback,

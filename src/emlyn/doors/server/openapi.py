@@ -8,12 +8,12 @@ from typing import Any
 from starlette.responses import Response
 
 from emlyn import __version__
-from emlyn.core.parse import date_text
+from emlyn.core.contract_export import to_json_schema
 from emlyn.doors.server.door import Call, Door, reply
 from emlyn.doors.server.problems import as_v2_error
-from emlyn.records.data_card import ColumnRule, Contract
+from emlyn.records.data_card import Contract
 from emlyn.service.pool import Pool
-from emlyn.service.scorer import example_cell, example_row
+from emlyn.service.scorer import example_row
 
 TEXT = {"type": "string"}
 NUMBER = {"type": "number"}
@@ -94,26 +94,12 @@ def datatype_of(value: Any) -> str:
 
 
 def row_schema(contract: Contract) -> dict[str, Any]:
-    """One row as a JSON schema. Texts are taken for numbers and dates too, as the contract reads them."""
-    return {
-        "type": "object",
-        "properties": {rule.name: column_schema(rule) for rule in contract.columns},
-        "required": [rule.name for rule in contract.columns if rule.required],
-        "additionalProperties": True,
-    }
-
-
-def column_schema(rule: ColumnRule) -> dict[str, Any]:
-    kinds = {"number": ["number", "string"], "boolean": ["boolean", "string", "number"], "date": ["string", "number"]}.get(
-        rule.kind, ["string", "number", "boolean"]
-    )
-    said = [rule.description] if rule.description else []
-    if rule.kind in ("number", "date") and rule.low is not None and rule.high is not None:
-        show = date_text if rule.kind == "date" else str
-        said.append(f"Training saw {show(rule.low)} to {show(rule.high)}.")
-    if rule.levels:
-        said.append("Training saw: " + ", ".join(rule.levels[:20]) + ("…" if len(rule.levels) > 20 else "") + ".")
-    return {"type": [*kinds, "null"], "description": " ".join(said), "examples": [example_cell(rule)]}
+    """One row as a JSON schema, each column with an example that the contract accepts."""
+    found = to_json_schema(contract)
+    del found["$schema"]
+    for name, cell in example_row(contract).items():
+        found["properties"][name]["examples"] = [cell]
+    return found
 
 
 def ref(name: str) -> dict[str, str]:

@@ -15,6 +15,15 @@ import numpy as np
 from emlyn.core.table import Table
 
 
+class Views(dict[str, Any]):
+    """What is derived from base tables and shared by every cut. Sent elsewhere, the encoder and its matrix travel; locks and library objects stay."""
+
+    TRAVEL = ("encoder", "matrix")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Views, ({k: self[k] for k in self.TRAVEL if k in self},)
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Tables by role, the units to learn from or to answer, and (when known) their answers.
@@ -35,7 +44,7 @@ class Dataset:
     """How many classes the answers' codes stand for (some may be absent here); 0 = answers are numbers."""
     state: Dataset | None = None
     """What may be known at the moment of asking beside what was learned: a series' history, a user's past interactions."""
-    shared: dict[str, Any] = field(default_factory=dict)
+    shared: dict[str, Any] = field(default_factory=Views)
     """Views derived from the base tables (encodings, binned data), computed once and shared by every cut."""
 
     def __len__(self) -> int:

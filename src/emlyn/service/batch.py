@@ -21,9 +21,9 @@ import numpy as np
 import orjson
 
 from emlyn.core import reader
+from emlyn.core.durable import make_folder, write_durably, writing
 from emlyn.core.frames import to_pandas
 from emlyn.core.table import Column, Table, text_column
-from emlyn.core.workspace import make_folder, write_durably, writing
 from emlyn.errors import OptionError
 from emlyn.records import codec
 from emlyn.service.scorer import Margin, Model, Scored, Scorer, example_row

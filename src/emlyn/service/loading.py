@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -33,8 +33,11 @@ class Loader:
     public_keys: Sequence[bytes] = ()
 
     def resolve(self, spec: str) -> ModelVersion:
-        """The version that a name, alias or path means now. Raises ModelError."""
-        return registry.resolve(self.store, spec)
+        """The version that a name, alias or path means now; `OTHER=spec` serves it under another name. Raises ModelError."""
+        other, given, rest = spec.partition("=")
+        renamed = bool(given and registry.NAME.fullmatch(other))
+        found = registry.resolve(self.store, rest if renamed else spec)
+        return replace(found, name=other) if renamed else found
 
     def open(self, version: ModelVersion) -> Served:
         """The version, loaded, warmed up and ready to answer. Raises ModelError for a file that is not what was registered."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -58,11 +59,17 @@ def serve(options: ServeOptions, announce: Callable[[str], None] = print) -> Non
         "ssl_certfile": options.certificate or None,
         "ssl_keyfile": options.key or None,
     }
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stop, _stopped)
     if options.workers == 1:
         uvicorn.Server(uvicorn.Config(build(options, tokens), **settings)).run()  # type: ignore[arg-type]
         return
     os.environ[VARIABLE] = to_text(options)
     uvicorn.run("emlyn.doors.server.run:worker", factory=True, workers=options.workers, **settings)  # type: ignore[arg-type]
+
+
+def _stopped(number: int, frame: object) -> None:
+    """uvicorn takes the signal, ends gracefully and hands it on to us: an orderly end is no failure."""
 
 
 def build(options: ServeOptions, tokens: Tokens | None = None) -> Starlette:

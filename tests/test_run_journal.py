@@ -178,6 +178,17 @@ def test_time_counts_between_events_too(store: Store, monkeypatch: pytest.Monkey
         assert again.spent_before == 40
 
 
+def test_each_run_that_opens_the_seal_is_counted_once(store: Store) -> None:
+    with RunJournal.begin(store, "a", {}) as journal:
+        assert [journal.open_seal("data") for _ in range(2)] == [1, 1]
+    with RunJournal.begin(store, "a", {}) as again:
+        assert again.open_seal("data") == 1
+        again.finish()
+    with RunJournal.begin(store, "a", {}) as second:
+        assert second.open_seal("data") == 2
+        assert second.open_seal("other data") == 1
+
+
 @pytest.mark.parametrize("jump", [-3 * 365 * 86_400.0, -3600.0, 3600.0, 3 * 365 * 86_400.0])
 def test_a_wall_clock_that_jumps_changes_nothing(store: Store, monkeypatch: pytest.MonkeyPatch, jump: float) -> None:
     clock = Clock()

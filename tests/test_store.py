@@ -37,6 +37,20 @@ class TestSQLite(StoreContract):
             yield store
 
 
+class TestSQLiteOnANetworkDisk(StoreContract):
+    """Without the write-ahead log, which needs memory that several machines do not share."""
+
+    @pytest.fixture
+    def store(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+        mounts = tmp_path / "mounts"
+        mounts.write_text(f"overlay / overlay rw 0 0\nserver:/home {tmp_path} nfs4 rw 0 0\ntmpfs {tmp_path}/other tmpfs rw 0 0\n")
+        monkeypatch.setattr(durable, "MOUNTS", mounts)
+        assert not durable.on_network(tmp_path / "other")
+        with open_at(tmp_path / "home") as store:
+            yield store
+        assert sqlite3.connect(tmp_path / "home" / "emlyn.db").execute("PRAGMA journal_mode").fetchone() == ("delete",)
+
+
 class TestSQLiteWithAnObjectStore(StoreContract):
     """Artifacts through fsspec, in its in-memory file system."""
 

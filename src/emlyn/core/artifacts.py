@@ -18,8 +18,8 @@ class Artifacts:
 
     def __init__(self, url: str, cache: Path) -> None:
         """`cache` receives local copies where `url` is not a folder."""
-        self._folder = None if "://" in url else Path(url)
-        self._url, self._cache = url.rstrip("/"), cache
+        self._url, self._cache = url.removeprefix("file://").rstrip("/"), cache
+        self._folder = None if "://" in self._url else Path(self._url)
 
     def put(self, data: bytes, suffix: str = "") -> str:
         """Store by content and return the key. The same bytes have the same key and are written once."""

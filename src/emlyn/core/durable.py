@@ -13,6 +13,8 @@ from emlyn.errors import WorkspaceError
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+MOUNTS = Path("/proc/self/mounts")
+NETWORK = ("nfs", "cifs", "smb", "9p", "afs", "ceph", "lustre", "glusterfs", "fuse.sshfs", "fuse.s3fs", "fuse.gcsfuse")
 
 
 def make_folder(path: Path) -> Path:
@@ -43,6 +45,15 @@ def write_durably(path: Path, data: bytes, *, mode: int = 0o666) -> None:
 def may_write(path: Path) -> bool:
     """Whether this user may change the file and make files beside it (a database needs both); for a folder, files in it."""
     return os.access(path, os.W_OK) and (path.is_dir() or os.access(path.parent, os.W_OK))
+
+
+def on_network(path: Path) -> bool:
+    """Whether the path lies on a file system that several machines may share; False where the system does not tell."""
+    if not MOUNTS.exists():
+        return False
+    rows = [line.split(" ") for line in MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines()]
+    over = [(len(at), kind) for _, at, kind, *_ in rows if path.resolve().is_relative_to(at.replace("\\040", " "))]
+    return max(over, default=(0, ""))[1].startswith(NETWORK)
 
 
 @contextlib.contextmanager

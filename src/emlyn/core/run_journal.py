@@ -181,6 +181,18 @@ class RunJournal:
                 self.append("trial.lost", {"key": key, "why": str(error)})
         return Past(results=results, keep=self._keep_result)
 
+    def open_seal(self, data_digest: str) -> int:
+        """Say that this run looks at the sealed rows of these data, and return how many runs have by now, this one included.
+
+        Sealed rows follow from content, so every run on the same data looks at the same ones; a run that continues counts once.
+        """
+        stream = f"sealed:{data_digest}"
+        with self.store.transaction() as t:
+            looked = {happening.body["run"] for happening in t.events(stream)}
+            if self.run_id not in looked:
+                t.append(stream, "opened", {"run": self.run_id})
+        return len(looked | {self.run_id})
+
     def finish(self, result: Mapping[str, Any] | None = None, state: State = "done") -> None:
         """Say how the run ended; it is not continued any more, and its scratch files are removed."""
         self.append(END, {"state": state, "result": dict(result or {})})
@@ -258,7 +270,7 @@ def _claim_resumable(store: Store, mark: str) -> tuple[str, _Lock | None]:
 
 
 def _new_run(store: Store, mark: str, facts: Mapping[str, Any]) -> tuple[str, _Lock]:
-    run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+    run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{secrets.token_hex(2)}"
     lock = _Lock(store, run_id)
     lock.take()
     with store.transaction() as t:

@@ -221,7 +221,7 @@ class Store:
         with self._engine.connect() as connection:
             if _revision(connection) == schema.HEAD:
                 return
-        if self._engine.dialect.name == "sqlite":
+        if self._engine.dialect.name == "sqlite" and not durable.on_network(self.root):
             _use_write_ahead_log(self._engine)
         with self._engine.connect().execution_options(write=True) as connection, connection.begin():
             found = _revision(connection)  # another process may have been here while we waited for the lock
@@ -303,7 +303,7 @@ def _read_only_connection(file: Path) -> Callable[[], Any]:
 
 
 def _use_write_ahead_log(engine: sa.Engine) -> None:
-    """Readers then never wait for the writer. A file system that cannot do it keeps the rollback journal, which is as safe and slower."""
+    """Readers then never wait for the writer. It needs memory that all processes share: disks of several machines keep the slower rollback journal."""
     raw = engine.raw_connection()
     try:
         raw.cursor().execute("PRAGMA journal_mode=WAL")

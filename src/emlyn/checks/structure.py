@@ -146,10 +146,6 @@ def drift(m: Material) -> Outcome:
         for n, s in sorted(told.items(), key=lambda kv: -kv[1].score)
         if s.score > max(0.6, 0.5 + 3 * error)
     ]  # fmt: skip
-    gone, new = [n for n in reference if n not in table], [n for n in table if n not in reference]
-    if gone or new:
-        says = "; ".join(x for x in (f"only in the other table: {listed(gone)}" if gone else "", f"only in this one: {listed(new)}" if new else "") if x)
-        findings.append(found("structure.columns", "warn", (*gone, *new), f"The tables do not have the same columns ({says}).", n=len(side)))
     return outcome(findings)
 
 

@@ -106,9 +106,9 @@ def swapped(m: Material) -> Outcome:
 
 
 def _usual(known: np.ndarray) -> tuple[float, float]:
-    """The range of the middle 70 % of the values, widened by half of it."""
-    low, high = np.quantile(known, [0.15, 0.85])
-    return float(low - 0.5 * (high - low)), float(high + 0.5 * (high - low))
+    """The range of the middle 90 % of the values."""
+    low, high = np.quantile(known, [0.05, 0.95])
+    return float(low), float(high)
 
 
 def capped(m: Material) -> Outcome:

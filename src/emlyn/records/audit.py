@@ -30,3 +30,18 @@ class Audit:
     """Negative controls: `shuffled target` must be chance."""
     left_out: tuple[str, ...] = ()
     """Checks skipped for time or because what they need is not there, with the reason."""
+
+
+@dataclass(frozen=True)
+class TrapResult:
+    """One known defect planted into a copy of the user's table, and which checks caught it."""
+
+    trap: str
+    """`copied target`, `shuffled target`, `duplicated entities`, `unit error`, `missing by class`, `flipped labels`, `future column`, `swapped columns`."""
+    planted: bool
+    """False where this table offers no place for the defect."""
+    caught: bool
+    by: tuple[str, ...] = ()
+    """Codes of the checks that caught it, those meant for it first."""
+    detail: str = ""
+    """What was planted, or why nothing was."""

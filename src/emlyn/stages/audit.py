@@ -40,6 +40,29 @@ def audit(raw: Table, card: DataCard, problem: Problem, options: TrainOptions, c
     return bench.result()
 
 
+def compare(raw: Table, other: Table, card: DataCard, problem: Problem, context: Context) -> tuple[Finding, ...]:
+    """What is different in another table of the same kind (`--against`): drift per column, columns that came or went."""
+    shared = [c.name for c in card.columns if c.name in raw and c.name in other]
+    seen = view(raw, card, problem, context.seed, context.threads)
+    part = view(other, card, replace(problem, features=tuple(n for n in problem.features if n in other)), context.seed)
+    found = material(raw, card, problem, seen)
+    absent = [c.name for c in card.columns if c.name not in other]
+    there = typed(other.take(part.positions).select(shared), card, shared)
+    deadline = context.budget.spent + MOST_S
+    said = inspect(replace(found, reference=there), seen.positions, lambda: deadline - context.budget.spent, lambda check: "reference" in check.needs)
+    names = {"gone": absent, "new": [n for n in other if n not in raw]}
+    return (*said.findings.values(), *_other_columns(names, raw.rows))
+
+
+def _other_columns(names: dict[str, list[str]], rows: int) -> list[Finding]:
+    says = {"gone": "are in this table alone", "new": "are in the other table alone"}
+    return [
+        Finding(f"structure.columns:{kind}", "structure.columns", "warn", f"{', '.join(found[:5])} {says[kind]}.", columns=tuple(found), n=rows)
+        for kind, found in names.items()
+        if found
+    ]
+
+
 @dataclass(eq=False)
 class _Bench:
     """The table on the bench: what was found so far, and the card and problem as they stand."""

@@ -56,8 +56,9 @@ class Design:
         scale = np.where(three > quarter, (three - quarter) / 1.349, (high - low) / 2)
         gaps = np.flatnonzero(np.isnan(values).any(axis=0))
         codes = [(j, min(size, one_hot)) for j, size in matrix.levels.items()]
-        made = Design(numbers, middle.astype(np.float32), np.where(scale > 0, scale, 1).astype(np.float32), gaps, codes,
-                      np.zeros(0, dtype=np.int64), np.zeros((0, KNOTS), dtype=np.float32), np.zeros(0), np.zeros(0))
+        middle, scale = middle.astype(np.float32), np.where(scale > 0, scale, 1).astype(np.float32)
+        none, no_knots = np.zeros(0), np.zeros((0, KNOTS), dtype=np.float32)
+        made = Design(numbers, middle, scale, gaps, codes, none.astype(np.int64), no_knots, none, none)
         if splines:
             made._place_knots(made._squashed(matrix.dense))
         raw = made._raw(matrix)
@@ -112,9 +113,11 @@ class Design:
         made = Design(codes=[(int(j), int(k)) for j, k in state["codes"]], **{name: arrays[name] for name in Design.load_names()})
         a = len(made.numbers)
         width = a + len(made.gaps) + sum(k for _, k in made.codes) + made.knots.size
-        require(made.middle.shape == made.scale.shape == (a,) and made.knots.shape == (len(made.splined), KNOTS), "scales and features differ in number")
+        require(made.middle.shape == made.scale.shape == (a,), "scales and features differ in number")
+        require(made.knots.shape == (len(made.splined), KNOTS), "knots and features differ in number")
         require(made.centre.shape == made.spread.shape == (width,), "the design has another width")
-        require(all(0 <= k <= 1000 for _, k in made.codes) and bool((made.gaps < a).all() and (made.splined < a).all()), "a feature outside the design")
+        require(all(0 <= k <= 1000 for _, k in made.codes), "an impossible number of codes")
+        require(bool((made.gaps < a).all() and (made.splined < a).all()), "a feature outside the design")
         return made
 
     @staticmethod

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from emlyn.core.dataset import Dataset
 from emlyn.core.outcome import Outcome
 from emlyn.core.parts import pack, require, unpack
-from emlyn.core.prep import Matrix
+from emlyn.core.prep import Matrix, encoded
 
 KINDS = ("target_encoding", "crosses", "arithmetic", "aggregates")
 SMOOTHING = 10.0
@@ -38,7 +39,7 @@ OPERATIONS: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 def made_of(operation: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     with np.errstate(all="ignore"):
         out = OPERATIONS[operation](a.astype(np.float64), b.astype(np.float64))
-    return np.where(np.abs(out) < 1e30, out, np.nan).astype(np.float32)
+    return np.asarray(np.where(np.abs(out) < 1e30, out, np.nan), dtype=np.float32)
 
 
 @dataclass(eq=False)
@@ -65,8 +66,8 @@ class Means:
         """The key of each row (n,), -1 where it holds an unseen code."""
         codes = [np.nan_to_num(dense[:, k], nan=-1).astype(np.int64) for k in key]
         if len(codes) == 1:
-            return codes[0]
-        return np.where((codes[0] < 0) | (codes[1] < 0), -1, codes[0] * size + codes[1])
+            return np.asarray(codes[0])
+        return np.asarray(np.where((codes[0] < 0) | (codes[1] < 0), -1, codes[0] * size + codes[1]))
 
     @staticmethod
     def learn(dense: np.ndarray, key: tuple[int, ...], size: int, targets: np.ndarray, weight: np.ndarray, number: int = -1) -> Means:
@@ -85,7 +86,7 @@ class Means:
         at, seen = self.places(dense)
         if self.number >= 0:
             mean = np.where(seen, self.means[at, 0], self.overall[0])
-            return (dense[:, self.number] - mean).astype(np.float32)[:, None]
+            return np.asarray((dense[:, self.number] - mean)[:, None], dtype=np.float32)
         means = np.where(seen[:, None], self.means[at], self.overall)
         return np.column_stack([means, np.where(seen, self.counts[at], 0)]).astype(np.float32)
 
@@ -119,10 +120,10 @@ def target_columns(y: np.ndarray, outcome: Outcome) -> np.ndarray:
     if outcome.regression:
         return np.asarray(y, dtype=np.float64)[:, None]
     if outcome.width == 2:
-        return (y == 1).astype(np.float64)[:, None]
+        return np.asarray((y == 1)[:, None], dtype=np.float64)
     counts = np.bincount(y.astype(np.int64), minlength=outcome.width)
     often = np.sort(np.argsort(-counts, kind="stable")[:MOST_CLASSES])
-    return (y[:, None] == often).astype(np.float64)
+    return np.asarray(y[:, None] == often, dtype=np.float64)
 
 
 @dataclass(eq=False)
@@ -134,14 +135,18 @@ class FoldPrep:
     means: list[Means] = field(default_factory=list)
 
     @staticmethod
-    def learn(features: Iterable[str], matrix: Matrix, y: np.ndarray, outcome: Outcome, weight: np.ndarray | None, seed: int) -> tuple[FoldPrep, Matrix]:
-        """Learn from fit rows; returns their matrix with out-of-fold features. `y` on the outcome's scale. Raises ValueError for unknown features."""
+    def learn(features: Iterable[str], fit: Dataset, outcome: Outcome, seed: int) -> tuple[FoldPrep, Matrix]:
+        """Learn from fit rows; returns their matrix with out-of-fold features. Raises ValueError for unknown features."""
         wanted = set(features)
         if wanted - set(KINDS):
             raise ValueError(f"unknown features {sorted(wanted - set(KINDS))}; there are: {', '.join(KINDS)}")
+        matrix = encoded(fit)
+        if not wanted:
+            return FoldPrep(), matrix
+        assert fit.answers is not None
         rng = np.random.default_rng(seed)
-        weight = np.ones(len(matrix)) if weight is None else weight
-        targets = target_columns(y, outcome)
+        weight = np.ones(len(fit)) if fit.weight is None else fit.weight
+        targets = target_columns(outcome.targets(fit.answers), outcome)
         sample = rng.permutation(len(matrix))[:RANKED_ON]
         ranking = _Ranking(matrix, sample, targets[sample])
         prep = FoldPrep(pairs=ranking.arithmetic() if "arithmetic" in wanted else [])
@@ -160,7 +165,9 @@ class FoldPrep:
             fit_blocks.append(prep.means[-1].dense(matrix.dense))
         return prep, prep._joined(matrix, fit_blocks)
 
-    def transform(self, matrix: Matrix) -> Matrix:
+    def matrix(self, data: Dataset) -> Matrix:
+        """The dataset's units, encoded, with these features."""
+        matrix = encoded(data)
         return self._joined(matrix, [m.dense(matrix.dense) for m in self.means])
 
     def _joined(self, matrix: Matrix, blocks: list[np.ndarray]) -> Matrix:
@@ -221,7 +228,8 @@ class _Ranking:
         return [c for score, c in sorted(scored, key=lambda x: (-x[0], str(x[1])))[: MOST_KEPT[kind]] if score > floor]
 
     def arithmetic(self) -> list[tuple[str, int, int]]:
-        every = [(op, a, b) for a, b in combinations(self.numbers, 2) for op in OPERATIONS] + [("divide", b, a) for a, b in combinations(self.numbers, 2)]
+        pairs = list(combinations(self.numbers, 2))
+        every = [(op, a, b) for a, b in pairs for op in OPERATIONS] + [("divide", b, a) for a, b in pairs]
         return self._best("arithmetic", [(self._score(made_of(op, self.dense[:, a], self.dense[:, b])), (op, a, b)) for op, a, b in every])
 
     def aggregates(self) -> list[tuple[int, int]]:

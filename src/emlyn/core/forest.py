@@ -9,6 +9,7 @@ import numpy as np
 
 from emlyn.core.parts import require
 
+ARRAYS = ("start", "feature", "threshold", "left", "right", "value")
 FEW_ROWS = 32
 """Up to so many rows walk all trees at once in numpy; more rows use compiled trees."""
 
@@ -20,10 +21,11 @@ class Forest:
     means of the targets. The prediction is the mean over trees.
     """
 
-    def __init__(self, start: np.ndarray, feature: np.ndarray, threshold: np.ndarray, left: np.ndarray, right: np.ndarray, value: np.ndarray, width: int) -> None:
-        self.start, self.feature, self.threshold, self.left, self.right, self.value = start, feature, threshold, left, right, value
+    def __init__(self, arrays: Mapping[str, np.ndarray], width: int) -> None:
+        """Arrays as below, which hold together; `width` features."""
+        self.start, self.feature, self.threshold, self.left, self.right, self.value = (arrays[name] for name in ARRAYS)
         self.width = width
-        """Number of features."""
+        start, feature, left, right = self.start, self.feature, self.left, self.right
         self._compiled: list[Any] | None = None
         roots = np.repeat(start[:-1], np.diff(start))
         own = np.arange(len(feature))
@@ -43,9 +45,9 @@ class Forest:
         def joined(name: str, dtype: type) -> np.ndarray:
             return np.concatenate([getattr(t, name) for t in trees]).astype(dtype)
 
-        value = np.concatenate([t.value[:, 0, :] for t in trees]).astype(np.float32)
-        return Forest(start, joined("feature", np.int32), joined("threshold", np.float64), joined("children_left", np.int32),
-                      joined("children_right", np.int32), value, width)
+        held = {"start": start, "feature": joined("feature", np.int32), "threshold": joined("threshold", np.float64)}
+        held |= {"left": joined("children_left", np.int32), "right": joined("children_right", np.int32)}
+        return Forest({**held, "value": np.concatenate([t.value[:, 0, :] for t in trees]).astype(np.float32)}, width)
 
     def predict(self, dense: np.ndarray) -> np.ndarray:
         """(n, k) float64 means over trees, for rows (n, width) float32 without NaN."""
@@ -84,19 +86,20 @@ class Forest:
         return made
 
     def arrays(self) -> dict[str, np.ndarray]:
-        return {name: getattr(self, name) for name in ("start", "feature", "threshold", "left", "right", "value")}
+        return {name: getattr(self, name) for name in ARRAYS}
 
     @staticmethod
     def load(arrays: Mapping[str, np.ndarray], width: int) -> Forest:
         """The reverse of `arrays`. Raises ModelError unless every child lies behind its parent in the same tree and every feature exists."""
         start, feature, left, right = (arrays[name].astype(np.int64) for name in ("start", "feature", "left", "right"))
+        threshold, value = arrays["threshold"].astype(np.float64), arrays["value"].astype(np.float32)
         nodes = len(feature)
         require(len(start) > 1 and start[0] == 0 and start[-1] == nodes and bool((np.diff(start) > 0).all()), "trees do not fill their nodes")
-        require(len(left) == len(right) == len(arrays["threshold"]) == nodes and arrays["value"].ndim == 2 and len(arrays["value"]) == nodes, "uneven trees")
+        require(len(left) == len(right) == len(threshold) == len(value) == nodes and value.ndim == 2, "uneven trees")
         leaf = left < 0
         own = np.arange(nodes) - np.repeat(start[:-1], np.diff(start))
         size = np.repeat(np.diff(start), np.diff(start))
         inside = (left > own) & (right > own) & (left < size) & (right < size) & (feature >= 0) & (feature < width)
         require(bool((inside | (leaf & (left == -1) & (right == -1))).all()), "a child or feature outside its tree")
-        held = (arrays["threshold"].astype(np.float64), left.astype(np.int32), right.astype(np.int32), arrays["value"].astype(np.float32))
-        return Forest(start, feature.astype(np.int32), *held, width)
+        small = {"feature": feature.astype(np.int32), "left": left.astype(np.int32), "right": right.astype(np.int32)}
+        return Forest({"start": start, "threshold": threshold, "value": value, **small}, width)

@@ -65,14 +65,14 @@ class Outcome:
         """Raw outputs, (n,) or (n, width), as answers (n, width) float64: numbers in range, or probabilities above the floor that add up to 1."""
         raw = np.asarray(raw, dtype=np.float64)
         if self.regression:
-            numbers = (raw if raw.ndim == 1 else raw[:, 0]) * self.scale + self.centre
+            numbers = np.asarray((raw if raw.ndim == 1 else raw[:, 0]) * self.scale + self.centre)
             numbers = np.expm1(np.minimum(numbers, 700.0)) if self.log else numbers
-            return np.clip(numbers, self.low, self.high)[:, None]
+            return np.asarray(np.clip(numbers, self.low, self.high)[:, None])
         if self.width == 2 and (raw.ndim == 1 or raw.shape[1] == 1):
             positive = raw.reshape(-1)
             raw = np.column_stack([1 - positive, positive])
         raw = np.clip(np.nan_to_num(raw, nan=1 / self.width), FLOOR, 1.0)
-        return raw / raw.sum(axis=1, keepdims=True)
+        return np.asarray(raw / raw.sum(axis=1, keepdims=True))
 
     def state(self) -> dict[str, Any]:
         return {k: (None if isinstance(v, float) and not np.isfinite(v) else v) for k, v in dataclasses.asdict(self).items()}
@@ -82,8 +82,8 @@ class Outcome:
         """The reverse of `state`. Raises ModelError for an unknown task or a width below 1."""
         require(state.get("task") in ("binary", "multiclass", "regression"), "an unknown task")
         require(isinstance(state.get("width"), int) and state["width"] >= 1, "no classes")
-        ends = {"low": -np.inf, "high": np.inf}
-        return Outcome(**{f.name: ends.get(f.name) if state[f.name] is None else state[f.name] for f in dataclasses.fields(Outcome)})
+        low, high = (end if state[name] is None else float(state[name]) for name, end in (("low", -np.inf), ("high", np.inf)))
+        return Outcome(state["task"], state["width"], bool(state["log"]), float(state["centre"]), float(state["scale"]), low, high)
 
 
 def base_params(problem: Problem) -> dict[str, Any]:

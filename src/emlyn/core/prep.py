@@ -79,7 +79,7 @@ class Pair:
     def dense(self, table: Table) -> np.ndarray:
         a, b = table[self.first].values, table[self.second].values
         if self.kind == "difference":
-            return ((a - b) / 86_400.0).astype(np.float32)[:, None]
+            return np.asarray(((a - b) / 86_400.0)[:, None], dtype=np.float32)
         a, b = a - self.centre[0], b - self.centre[1]
         return np.column_stack([a + b, a - b, np.hypot(a, b)]).astype(np.float32)
 
@@ -113,6 +113,11 @@ class Encoder:
         self.names: tuple[str, ...] = tuple(raw[k] for k in kept)
         self.sources: tuple[tuple[int, ...], ...] = tuple(sources[k] for k in kept)
         self.levels: dict[int, int] = {i: levels[k] for i, k in enumerate(kept) if k in levels}
+
+    @property
+    def text(self) -> bool:
+        """Are there sparse features?"""
+        return any(isinstance(code, TextCode) and code.model is not None for _, code in self.codes)
 
     def transform(self, table: Table) -> Matrix:
         """The table's rows as a matrix. Raises KeyError when a column is missing: conform the table to the contract first."""
@@ -175,7 +180,7 @@ def _varies(block: np.ndarray) -> np.ndarray:
         return np.zeros(block.shape[1], dtype=bool)
     missing = np.isnan(block).mean(axis=0)
     low, high = np.nanmin(block, axis=0, initial=np.inf), np.nanmax(block, axis=0, initial=-np.inf)
-    return (missing < 1) & ((missing > 0) | (low < high))
+    return np.asarray((missing < 1) & ((missing > 0) | (low < high)))
 
 
 def _date_pairs(table: Table, names: Sequence[str]) -> list[Pair]:
@@ -209,15 +214,15 @@ def encoder_of(data: Dataset) -> Encoder:
 def encoded(data: Dataset) -> Matrix:
     """The dataset's units, encoded. The base table is encoded once per `data.shared`."""
     encoder = encoder_of(data)
-    base = data.shared.get("matrix")
+    base: Matrix | None = data.shared.get("matrix")
     if base is None:
         with lock_of(data):
             base = data.shared.get("matrix")
             if base is None:
                 base = data.shared["matrix"] = encoder.transform(data.rows)
     if len(data.units) == len(base) and _in_order(data.units):
-        return base  # type: ignore[no-any-return]
-    return base.take(data.units)  # type: ignore[no-any-return]
+        return base
+    return base.take(data.units)
 
 
 def _in_order(units: np.ndarray) -> bool:

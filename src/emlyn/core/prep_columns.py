@@ -26,12 +26,17 @@ MOST_LEVELS = 50_000
 
 
 class ColumnCode(Protocol):
-    """The encoding of one column. `levels` gives the number of codes for each feature that is a code."""
+    """The encoding of one column."""
 
     kind: str
-    parts: tuple[str, ...]
-    """Name of each feature within the column; empty for the column itself."""
-    levels: Mapping[int, int]
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Name of each feature within the column; empty for the column itself."""
+
+    @property
+    def levels(self) -> Mapping[int, int]:
+        """For each feature that is a code, how many codes there are."""
 
     def dense(self, column: Column) -> np.ndarray:
         """(n, len(parts)) float32; NaN where there is no value."""
@@ -135,7 +140,7 @@ class CategoryCode:
         return {0: len(self.vocabulary)}
 
     def dense(self, column: Column) -> np.ndarray:
-        return self._codes(column.levels)[column.values][:, None]
+        return np.asarray(self._codes(column.levels)[column.values][:, None])
 
     def _codes(self, levels: np.ndarray | None) -> np.ndarray:
         """Code of each level, then of "no value" (position -1). Kept for the levels last seen: a service sends the same ones."""

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from scipy import sparse
@@ -30,7 +31,7 @@ def terms_of(text: str, prose: bool) -> list[str]:
     """Words and pairs of neighbouring words, or character triples across words."""
     words = WORD.findall(text[:LONGEST].lower())
     if prose:
-        return words + [f"{a} {b}" for a, b in zip(words, words[1:], strict=False)]
+        return words + [f"{a} {b}" for a, b in pairwise(words)]
     padded = f" {' '.join(words)} "
     return [padded[i : i + 3] for i in range(len(padded) - 2)]
 
@@ -65,7 +66,9 @@ class TextModel:
 
     def weights(self, texts: Sequence[str]) -> sparse.csr_matrix:
         """Rows of unit length (or zero): (n, terms) float32."""
-        index, columns, values, ends = self._index, [], [], [0]
+        index, ends = self._index, [0]
+        columns: list[int] = []
+        values: list[int] = []
         for text in texts:
             found = Counter(index[t] for t in terms_of(text, self.prose) if t in index)
             columns.extend(found.keys())

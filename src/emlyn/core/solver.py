@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from scipy import sparse
 from scipy.optimize import minimize
 
 from emlyn.core.outcome import sigmoid, softmax
+
+Over = Callable[[], bool]
+"""Asked between steps: is it time to stop?"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +30,7 @@ class Features:
 
     @property
     def width(self) -> int:
-        return self.dense.shape[1] + (0 if self.sparse is None else self.sparse.shape[1])
+        return int(self.dense.shape[1]) + (0 if self.sparse is None else self.sparse.shape[1])
 
     def take(self, rows: np.ndarray) -> Features:
         return Features(self.dense[rows], None if self.sparse is None else self.sparse[rows])
@@ -51,7 +55,7 @@ class Linear:
     intercept: np.ndarray
 
     def scores(self, features: Features) -> np.ndarray:
-        return features.times(self.coefficients) + self.intercept
+        return np.asarray(features.times(self.coefficients) + self.intercept)
 
 
 class _Stop(Exception):
@@ -59,10 +63,10 @@ class _Stop(Exception):
 
 
 def descend(
-    features: Features, targets: np.ndarray, weight: np.ndarray, penalty: float, over: Callable[[], bool], start: Linear | None = None, most: int = 200
+    features: Features, targets: np.ndarray, weight: np.ndarray, penalty: float, over: Over, start: Linear | None = None, most: int = 200
 ) -> Linear:
-    """Minimise weighted mean loss + penalty / 2 * |coefficients|^2. `targets` (n, k): k = 1 of {0, 1} is logistic, k > 1 softmax; real numbers
-    are given to `ridge` or, where features are sparse, here with `targets` not in {0, 1} as squared loss. Stops early when `over()`."""
+    """Minimise weighted mean loss + penalty / 2 * |coefficients|^2, by L-BFGS. `targets` (n, k): {0, 1} with k = 1 is logistic loss, with k > 1
+    softmax, other numbers squared loss. Stops early when `over()`."""
     k, width = targets.shape[1], features.width
     kind = _kind(targets)
     share = weight / weight.sum()
@@ -82,10 +86,8 @@ def descend(
         total = float(share @ loss) + penalty / 2 * float((coefficients**2).sum())
         return total, np.concatenate([gradient.ravel(), slope.sum(axis=0)])
 
-    try:
+    with contextlib.suppress(_Stop):  # the deadline is no failure: the last point is a usable model
         last = minimize(value, held, jac=True, method="L-BFGS-B", options={"maxiter": most, "ftol": 1e-9, "gtol": 1e-6}).x
-    except _Stop:
-        pass  # the deadline is no failure: the last point is a usable model
     return Linear(last[: width * k].reshape(width, k), last[width * k :])
 
 
@@ -137,8 +139,8 @@ def ridge(dense: np.ndarray, y: np.ndarray, weight: np.ndarray, penalties: np.nd
     return Linear(coefficients[:, None], np.array([middle - centre @ coefficients])), chosen
 
 
-def deadline(began: float, seconds: float, cancelled: Callable[[], bool]) -> Callable[[], bool]:
-    """A question to ask between steps: is it time to stop?"""
+def deadline(began: float, seconds: float, cancelled: Callable[[], bool]) -> Over:
+    """Over after so many seconds, or when cancelled."""
     return lambda: time.monotonic() - began > seconds or cancelled()
 
 
@@ -147,8 +149,8 @@ def as_targets(task: str, width: int, y: np.ndarray) -> np.ndarray:
     if task == "regression":
         return np.asarray(y, dtype=np.float64)[:, None]
     if width == 2:
-        return (y == 1).astype(np.float64)[:, None]
-    return (y[:, None] == np.arange(width)).astype(np.float64)
+        return np.asarray((y == 1)[:, None], dtype=np.float64)
+    return np.asarray(y[:, None] == np.arange(width), dtype=np.float64)
 
 
 def probabilities(task: str, raw: np.ndarray) -> np.ndarray:

@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 
 from emlyn.core.dataset import Dataset
+from emlyn.core.fold_prep import FoldPrep
 from emlyn.core.learner import Effort, Fitted
 from emlyn.core.outcome import Outcome, base_params, sigmoid, skewed, softmax
-from emlyn.core.parts import broken, pack, require, unpack
-from emlyn.core.prep import Matrix, encoded
+from emlyn.core.parts import below, broken, pack, require, unpack, within
+from emlyn.core.prep import Matrix
 from emlyn.plugins import hook
 from emlyn.records.plan import Recipe
 from emlyn.records.problem import Problem
 
-RESERVED = frozenset({"task", "classes", "target", "seconds_per_step"})
+RESERVED = frozenset({"task", "classes", "target"})
 LEARNED = 10.0
 """Rounds times learning rate below which a fit would end half learned."""
 FASTEST = 0.3
@@ -47,7 +48,8 @@ class CatBoost:
         n, base = len(data), base_params(problem)
         rate = 0.06 if n < 10_000 else 0.1
         shallow: dict[str, Any] = {"learning_rate": rate, "depth": 6}
-        deep: dict[str, Any] = {"learning_rate": 0.09, "depth": 8, "l2_leaf_reg": 3.0, "bootstrap_type": "Bernoulli", "subsample": 0.85, "random_strength": 0.8}
+        deep: dict[str, Any] = {"learning_rate": 0.09, "depth": 8, "l2_leaf_reg": 3.0, "random_strength": 0.8}
+        deep.update(bootstrap_type="Bernoulli", subsample=0.85)
         slow: dict[str, Any] = {"learning_rate": rate / 2.5, "depth": 6}
         if n > 100_000:
             shallow.update(border_count=128, max_ctr_complexity=2, bootstrap_type="Bernoulli", subsample=0.7)
@@ -68,15 +70,16 @@ class CatBoost:
         outcome = Outcome.learn(recipe.params, fit)
         assert fit.answers is not None
         if not outcome.regression and len(np.unique(fit.answers)) < 2:
-            return FittedCatBoost(None, outcome, 1, None, fit.answers[:1].astype(np.int64))
-        train = pool(encoded(fit), outcome.targets(fit.answers), fit.weight)
+            return FittedCatBoost(None, outcome, 1, None, fit.answers[:1].astype(np.int64), FoldPrep())
+        prep, matrix = FoldPrep.learn(recipe.features, fit, outcome, effort.seed)
+        train = pool(matrix, outcome.targets(fit.answers), fit.weight)
         valid = None
         if watch is not None and len(watch):
             assert watch.answers is not None
             known = np.isin(watch.answers, np.unique(fit.answers)) if not outcome.regression else np.ones(len(watch), dtype=bool)
             watch = watch.take(np.flatnonzero(known))
             if len(watch):
-                valid = pool(encoded(watch), outcome.targets(watch.answers), watch.weight)  # type: ignore[arg-type]
+                valid = pool(prep.matrix(watch), outcome.targets(watch.answers), watch.weight)  # type: ignore[arg-type]
         settled = self._settle(recipe, train, effort, began)
         rate = float({**recipe.params, **settled}.get("learning_rate", 0.06))
         most = effort.steps or (round(120 / rate) if valid is not None else max(30, round(18 / rate)))
@@ -87,7 +90,7 @@ class CatBoost:
         done = int(model.tree_count_)
         steps = done if curve is None or effort.steps is not None else int(curve[:done].argmin()) + 1
         classes = np.arange(outcome.width) if outcome.regression else np.array(model.classes_, dtype=np.int64)
-        made = FittedCatBoost(model, outcome, steps, curve, classes)
+        made = FittedCatBoost(model, outcome, steps, curve, classes, prep)
         made.settled, made.threads = settled, effort.threads
         return made
 
@@ -107,7 +110,7 @@ class CatBoost:
         outcome, classes = Outcome.load(document["outcome"]), arrays["classes"].astype(np.int64)
         require(len(classes) >= 1 and bool(((classes >= 0) & (classes < outcome.width)).all()), "classes outside the problem")
         if "model.cbm" not in parts:
-            return FittedCatBoost(None, outcome, 1, None, classes[:1])
+            return FittedCatBoost(None, outcome, 1, None, classes[:1], FoldPrep())
         import catboost
 
         kind = catboost.CatBoostRegressor if outcome.regression else catboost.CatBoostClassifier
@@ -118,7 +121,7 @@ class CatBoost:
         except catboost.CatBoostError as error:
             raise broken(str(error)) from error
         require(len(model.feature_names_) == int(document["features"]), "its trees use other features")
-        return FittedCatBoost(model, outcome, int(model.tree_count_), None, classes)
+        return FittedCatBoost(model, outcome, int(model.tree_count_), None, classes, FoldPrep.load(within(parts, "prep")))
 
 
 def _model(recipe: Recipe, settled: Mapping[str, float], rounds: int, effort: Effort) -> Any:
@@ -176,8 +179,8 @@ def _curve(model: Any) -> np.ndarray:
 class FittedCatBoost:
     """Boosted symmetric trees. `steps` may be lowered: prediction and `save` keep to it."""
 
-    def __init__(self, model: Any, outcome: Outcome, steps: int, curve: np.ndarray | None, classes: np.ndarray) -> None:
-        self.model, self.outcome, self.curve = model, outcome, curve
+    def __init__(self, model: Any, outcome: Outcome, steps: int, curve: np.ndarray | None, classes: np.ndarray, prep: FoldPrep) -> None:
+        self.model, self.outcome, self.curve, self.prep = model, outcome, curve, prep
         self.steps: int | None = steps
         self.classes = classes
         """Class codes the model knows: those of its fit rows. A single class has no trees."""
@@ -190,7 +193,8 @@ class FittedCatBoost:
             only[:, self.classes[0]] = 1.0
             return self.outcome.answers(only if len(data) else only[:, :1]) if len(data) else only
         threads = self.threads if len(data) > 500 else 1
-        raw = self.model.predict(pool(encoded(data)), prediction_type="RawFormulaVal", ntree_end=min(steps or self.steps or 0, self.model.tree_count_), thread_count=threads)
+        rounds = min(steps or self.steps or 0, self.model.tree_count_)
+        raw = self.model.predict(pool(self.prep.matrix(data)), prediction_type="RawFormulaVal", ntree_end=rounds, thread_count=threads)
         if self.outcome.regression:
             return self.outcome.answers(raw)
         known = sigmoid(raw) if raw.ndim == 1 else softmax(raw)
@@ -204,7 +208,7 @@ class FittedCatBoost:
         """TreeSHAP on the raw scale: (n, columns + 1, 1 or classes), the last row the bias."""
         if self.model is None:
             return None
-        matrix = encoded(data)
+        matrix = self.prep.matrix(data)
         found = np.asarray(self.model.get_feature_importance(pool(matrix), type="ShapValues", thread_count=self.threads))
         if found.ndim == 2:
             found = found[:, None, :]
@@ -219,7 +223,7 @@ class FittedCatBoost:
 
     def save(self) -> dict[str, bytes]:
         state = {"outcome": self.outcome.state(), "features": 0 if self.model is None else len(self.model.feature_names_)}
-        parts = pack(state, {"classes": self.classes})
+        parts = {**pack(state, {"classes": self.classes}), **below("prep", self.prep.save())}
         if self.model is None:
             return parts
         kept = self.model

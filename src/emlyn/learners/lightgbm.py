@@ -29,9 +29,11 @@ RESERVED = frozenset({"task", "classes", "target"})
 LEARNED = 12.0
 """Rounds times learning rate below which a fit would end half learned: the rate is then raised."""
 FASTEST = 0.25
+MOST_ROUNDS = 6_000
 PATIENT_WITH_EMPTY = 10
 MANY_CLASSES = 20
 TEXT_LIMIT = 1 << 30
+SPLITS = ("split_feature", "left_child", "right_child", "decision_type")
 
 
 def recipe_settings(rate: float, few: bool) -> list[tuple[str, dict[str, Any], tuple[str, ...], str]]:
@@ -80,7 +82,8 @@ class LightGBM:
         rate = 0.06 if n < 10_000 else 0.08
         found = recipe_settings(rate, n < 2_000)
         if classes > MANY_CLASSES:
-            found = [(name, {**s, "num_leaves": max(4, min(s["num_leaves"], 600 // classes)), "learning_rate": 0.1}, f, why) for name, s, f, why in found[:3]]
+            few = max(4, 600 // classes)
+            found = [(name, {**s, "num_leaves": min(s["num_leaves"], few), "learning_rate": 0.1}, f, why) for name, s, f, why in found[:3]]
         if classes > 100:
             found = found[:1]
         made = [Recipe(f"lightgbm-{name}", self.name, {**base_params(problem), **self._scaled(s, problem, n)}, f, why) for name, s, f, why in found]
@@ -97,7 +100,8 @@ class LightGBM:
         if n > 50_000:
             made.update(use_quantized_grad=True, num_grad_quant_bins=16, quant_train_renew_leaf=True, max_bin=127)
         if n > 300_000:
-            made.update(bagging_fraction=0.6, feature_fraction=min(0.5, made["feature_fraction"]), max_bin=63, min_data_in_leaf=max(20, made["min_data_in_leaf"]))
+            made.update(bagging_fraction=0.6, max_bin=63)
+            made.update(feature_fraction=min(0.5, made["feature_fraction"]), min_data_in_leaf=max(20, made["min_data_in_leaf"]))
         return made
 
     def fit(self, recipe: Recipe, fit: Dataset, watch: Dataset | None, effort: Effort) -> Fitted:
@@ -105,7 +109,7 @@ class LightGBM:
         outcome = Outcome.learn(recipe.params, fit)
         watch = watch if watch is not None and len(watch) else None
         params = _library_params(recipe, outcome, fit, effort)
-        train, valid, prep = _binned(recipe, fit, watch, outcome, params, effort)
+        train, valid, prep = _binned(recipe, fit, watch, outcome, params)
         return _Boosting(outcome, params, train, valid, effort, began).run(prep)
 
     def load(self, parts: Mapping[str, bytes]) -> Fitted:
@@ -116,9 +120,8 @@ class LightGBM:
         text = parts["model.txt"].decode("utf-8", "strict")
         outcome = Outcome.load(document["outcome"])
         check_text(text, int(document["features"]), outcome.width if outcome.task == "multiclass" else 1)
-        prep = FoldPrep.load(within(parts, "prep")) if document["prep"] else None
         booster = lightgbm.Booster(params={"num_threads": 1}, model_str=text)
-        return FittedLightGBM(booster, outcome, int(document["steps"]), None, prep)
+        return FittedLightGBM(booster, outcome, int(document["steps"]), None, FoldPrep.load(within(parts, "prep")))
 
 
 def _library_params(recipe: Recipe, outcome: Outcome, fit: Dataset, effort: Effort) -> dict[str, Any]:
@@ -135,31 +138,27 @@ def _library_params(recipe: Recipe, outcome: Outcome, fit: Dataset, effort: Effo
     return made
 
 
-def _dataset(lightgbm: Any, matrix: Matrix, params: dict[str, Any], reference: Any = None, label: np.ndarray | None = None) -> Any:
+def _dataset(lightgbm: Any, matrix: Matrix, params: dict[str, Any], reference: Any = None) -> Any:
     held = {k: params[k] for k in ("max_bin", "feature_pre_filter", "data_random_seed", "num_threads", "verbosity", "linear_tree") if k in params}
-    label = np.zeros(len(matrix)) if label is None else label
-    codes = sorted(matrix.levels)
-    made = lightgbm.Dataset(matrix.dense, label, reference=reference, params=held, categorical_feature=codes or "auto", free_raw_data=not params.get("linear_tree"))
+    codes, label = sorted(matrix.levels), np.zeros(len(matrix))
+    raw = bool(params.get("linear_tree"))
+    made = lightgbm.Dataset(matrix.dense, label, reference=reference, params=held, categorical_feature=codes or "auto", free_raw_data=not raw)
     return made.construct()
 
 
-def _binned(recipe: Recipe, fit: Dataset, watch: Dataset | None, outcome: Outcome, params: dict[str, Any], effort: Effort) -> tuple[Any, Any, FoldPrep | None]:
+def _binned(recipe: Recipe, fit: Dataset, watch: Dataset | None, outcome: Outcome, params: dict[str, Any]) -> tuple[Any, Any, FoldPrep]:
     """Binned fit and watch rows, and the fold's features. Without features of the fold, rows are cut from one binned base table."""
     import lightgbm
 
     base = fit.rows.rows
-    prep = None
     if recipe.features or params.get("linear_tree") or len(fit) < 0.3 * base or len(np.unique(fit.units)) < len(fit):
-        matrix = encoded(fit)
-        if recipe.features:
-            prep, matrix = FoldPrep.learn(recipe.features, matrix, outcome.targets(fit.answers), outcome, fit.weight, effort.seed)  # type: ignore[arg-type]
-        train = _dataset(lightgbm, matrix, params, label=outcome.targets(fit.answers))  # type: ignore[arg-type]
-        train.set_weight(fit.weight)
+        prep, matrix = FoldPrep.learn(recipe.features, fit, outcome, params["seed"])
+        train = _dataset(lightgbm, matrix, params)
+        _answer(train, fit, outcome, np.arange(len(fit)))
         if watch is None:
             return train, None, prep
-        asked = prep.transform(encoded(watch)) if prep else encoded(watch)
-        valid = _dataset(lightgbm, asked, params, train, outcome.targets(watch.answers))  # type: ignore[arg-type]
-        valid.set_weight(watch.weight)
+        valid = _dataset(lightgbm, prep.matrix(watch), params, train)
+        _answer(valid, watch, outcome, np.arange(len(watch)))
         return train, valid, prep
     key = f"lightgbm:{params.get('max_bin', 255)}"
     with lock_of(fit):
@@ -167,17 +166,23 @@ def _binned(recipe: Recipe, fit: Dataset, watch: Dataset | None, outcome: Outcom
         if whole is None:
             everything = Dataset(fit.tables, np.arange(base), shared=fit.shared)
             whole = fit.shared[key] = _dataset(lightgbm, encoded(everything), params)
-        return _cut(whole, fit, outcome), None if watch is None else _cut(whole, watch, outcome), None
+        return _cut(whole, fit, outcome), None if watch is None else _cut(whole, watch, outcome), FoldPrep()
 
 
 def _cut(whole: Any, data: Dataset, outcome: Outcome) -> Any:
     """The dataset's rows of the binned base table; LightGBM wants them in ascending order."""
     order = np.argsort(data.units, kind="stable")
     made = whole.subset(data.units[order].tolist()).construct()
-    assert data.answers is not None
-    made.set_label(outcome.targets(data.answers)[order])
-    made.set_weight(None if data.weight is None else data.weight[order])
+    _answer(made, data, outcome, order)
     return made
+
+
+def _answer(rows: Any, data: Dataset, outcome: Outcome, order: np.ndarray) -> None:
+    """Give binned rows their labels and weights."""
+    assert data.answers is not None
+    rows.set_label(outcome.targets(data.answers)[order])
+    if data.weight is not None:
+        rows.set_weight(data.weight[order])
 
 
 @dataclass
@@ -192,10 +197,10 @@ class _Boosting:
     began: float
     curve: list[float] = field(default_factory=list)
 
-    def run(self, prep: FoldPrep | None) -> FittedLightGBM:
+    def run(self, prep: FoldPrep) -> FittedLightGBM:
         booster = self._booster()
         rate, settled = float(self.params.get("learning_rate", 0.1)), {}
-        most = self.effort.steps or (round(180 / rate) if self.valid is not None else max(20, round(15 / rate)))
+        most = self.effort.steps or (min(MOST_ROUNDS, round(180 / rate)) if self.valid is not None else max(20, round(15 / rate)))
         best, best_at, done, empty_rounds, tried = np.inf, 0, 0, 0, self.effort.steps is not None
         while done < most and not self._over():
             started = time.monotonic()
@@ -252,26 +257,23 @@ class FittedLightGBM:
     outcome: Outcome
     steps: int | None
     curve: np.ndarray | None
-    prep: FoldPrep | None
+    prep: FoldPrep
     settled: dict[str, Any] = field(default_factory=dict)
     """Settings decided during the fit, by the clock; a replay puts them into the recipe."""
     threads: int = 1
 
-    def _rows(self, data: Dataset) -> Matrix:
-        matrix = encoded(data)
-        return self.prep.transform(matrix) if self.prep else matrix
-
     def predict(self, data: Dataset, steps: int | None = None) -> np.ndarray:
         if not len(data):
             return np.zeros((0, self.outcome.width))
-        raw = self.booster.predict(self._rows(data).dense, num_iteration=steps or self.steps, num_threads=self.threads if len(data) > 500 else 1, raw_score=True)
+        threads = self.threads if len(data) > 500 else 1
+        raw = self.booster.predict(self.prep.matrix(data).dense, num_iteration=steps or self.steps, num_threads=threads, raw_score=True)
         if self.outcome.regression:
             return self.outcome.answers(raw)
         return self.outcome.answers(sigmoid(raw) if self.outcome.task == "binary" else softmax(raw))
 
     def contributions(self, data: Dataset) -> np.ndarray | None:
         """TreeSHAP on the raw scale (log odds, scores, or standardised numbers): (n, columns + 1, 1 or classes), the last row the bias."""
-        matrix = self._rows(data)
+        matrix = self.prep.matrix(data)
         found = self.booster.predict(matrix.dense, num_iteration=self.steps, pred_contrib=True, num_threads=self.threads)
         found = found.reshape(len(matrix), -1, len(matrix.names) + 1)
         by_column = found[:, :, :-1] @ matrix.shares()
@@ -279,8 +281,8 @@ class FittedLightGBM:
 
     def save(self) -> dict[str, bytes]:
         text = self.booster.model_to_string(num_iteration=self.steps)
-        state = {"outcome": self.outcome.state(), "steps": self.steps, "features": self.booster.num_feature(), "prep": self.prep is not None}
-        return {**pack(state), "model.txt": text.encode(), **(below("prep", self.prep.save()) if self.prep else {})}
+        state = {"outcome": self.outcome.state(), "steps": self.steps, "features": self.booster.num_feature()}
+        return {**pack(state), "model.txt": text.encode(), **below("prep", self.prep.save())}
 
 
 def check_text(text: str, features: int, per_round: int) -> None:
@@ -302,12 +304,13 @@ def _check_trees(text: str, features: int, per_round: int) -> None:
         require(leaves >= 1 and len(lines.get("leaf_value", "").split()) == leaves, "a tree without its leaves")
         if leaves == 1:
             continue
-        arrays = {key: np.array(lines.get(key, "").split(), dtype=np.int64) for key in ("split_feature", "left_child", "right_child", "decision_type")}
-        require(all(len(a) == leaves - 1 for a in arrays.values()) and len(lines.get("threshold", "").split()) == leaves - 1, "a tree of uneven arrays")
+        inner = leaves - 1
+        arrays = {key: np.array(lines.get(key, "").split(), dtype=np.int64) for key in SPLITS}
+        require(all(len(a) == inner for a in arrays.values()) and len(lines.get("threshold", "").split()) == inner, "a tree of uneven arrays")
         require(bool(((arrays["split_feature"] >= 0) & (arrays["split_feature"] < features)).all()), "a split on an unknown feature")
         for side in ("left_child", "right_child"):
-            inner = arrays[side]
-            require(bool(((inner >= -leaves) & (inner < leaves - 1) & ((inner < 0) | (inner > np.arange(leaves - 1)))).all()), "a child outside its tree")
+            child = arrays[side]
+            require(bool(((child >= -leaves) & (child < inner) & ((child < 0) | (child > np.arange(inner)))).all()), "a child outside its tree")
         _check_categories(lines, arrays["decision_type"])
 
 

@@ -13,7 +13,7 @@ from emlyn.core.design import Design
 from emlyn.core.learner import Effort, Fitted
 from emlyn.core.outcome import Outcome, base_params, skewed
 from emlyn.core.parts import pack, require, unpack
-from emlyn.core.prep import Matrix, encoded
+from emlyn.core.prep import Matrix, encoded, encoder_of
 from emlyn.core.solver import Features, Linear, arrays_of, as_targets, deadline, descend, loss_of, probabilities, ridge
 from emlyn.plugins import hook
 from emlyn.records.plan import Recipe
@@ -36,13 +36,14 @@ class LinearModel:
 
     def recipes(self, problem: Problem, data: Dataset) -> Sequence[Recipe]:
         base = base_params(problem)
-        matrix = encoded(data.take(np.arange(min(len(data), 2))))
-        many, text = len(problem.classes) > 100, matrix.sparse is not None
+        encoder = encoder_of(data)
+        many, text, numbers = len(problem.classes) > 100, encoder.text, len(encoder.names) - len(encoder.levels)
         found = [Recipe("linear", self.name, {**base, "splines": False, "text": text}, (), "straight lines: the sturdiest model when rows are few")]
-        if not many and matrix.dense.shape[1] - len(matrix.levels) > 0 and len(data) > 100:
-            found.append(Recipe("linear-splines", self.name, {**base, "splines": True, "text": text}, (), "bent lines: smooth effects that trees cut into steps"))
+        if not many and numbers > 0 and len(data) > 100:
+            found.append(Recipe("linear-splines", self.name, {**base, "splines": True, "text": text}, (), "bent lines: smooth effects, no steps"))
         if problem.task == "regression" and skewed(data):
-            found.append(Recipe("linear-splines-log", self.name, {**base, "splines": True, "text": text, "target": "log"}, (), "effects that multiply"))
+            params = {**base, "splines": True, "text": text, "target": "log"}
+            found.append(Recipe("linear-splines-log", self.name, params, (), "effects that multiply"))
         return found
 
     def fit(self, recipe: Recipe, fit: Dataset, watch: Dataset | None, effort: Effort) -> Fitted:

@@ -15,16 +15,17 @@ from emlyn.core.learner import Effort, Fitted
 from emlyn.core.network import Shape, Training, Weights, scores, train
 from emlyn.core.outcome import Outcome, base_params, skewed, softmax
 from emlyn.core.parts import below, pack, require, unpack, within
-from emlyn.core.prep import Matrix, encoded
+from emlyn.core.prep import encoder_of
 from emlyn.plugins import hook
 from emlyn.records.plan import Recipe
 from emlyn.records.problem import Problem
 
 ONE_HOT = 20
 """Levels that get an input each; categories with more enter by their target means as well."""
-STEPS = 6_000
-"""Batches of a full training, about: few rows get more epochs."""
-MOST_EPOCHS, LEAST_EPOCHS = 200, 12
+SHORT = 1_500
+"""Batches of a short training, at most."""
+MOST_EPOCHS, LEAST_EPOCHS = 25, 6
+"""Of a short training."""
 WIDEST = 1_500
 """Inputs beyond which no network is offered."""
 
@@ -39,19 +40,21 @@ class Mlp:
         return ""
 
     def recipes(self, problem: Problem, data: Dataset) -> Sequence[Recipe]:
-        matrix = encoded(data.take(np.arange(min(1, len(data)))))
-        inputs = len(matrix.names) - len(matrix.levels) + sum(min(k, ONE_HOT) for k in matrix.levels.values())
+        encoder = encoder_of(data)
+        inputs = len(encoder.names) - len(encoder.levels) + sum(min(k, ONE_HOT) for k in encoder.levels.values())
         if inputs > WIDEST or len(problem.classes) > 100 or len(data) < 50:
             return []
-        number = problem.task == "regression"
-        settings: dict[str, Any] = {
-            **base_params(problem), "hidden": [128, 128], "rate": 0.1 if number else 0.04, "epochs": epochs_for(len(data)), "dropout": 0.1 if not number else 0.05,
-            "decay": 0.02, "smoothing": 0.0 if number else 0.05, "periodic": True, "members": 2,
-        }
-        features = ("target_encoding",) if any(k > ONE_HOT for k in matrix.levels.values()) else ()
-        found = [Recipe("mlp", self.name, settings, features, "smooth effects and interactions: its errors differ from those of trees")]
+        n, number = len(data), problem.task == "regression"
+        settings: dict[str, Any] = {**base_params(problem), "hidden": [128, 128], "decay": 0.02, "periodic": True}
+        settings |= {"smoothing": 0.0 if number else 0.05, "members": 4 if n < 2_000 else 2 if n < 10_000 else 1}
+        short = {**settings, "epochs": epochs_for(n, SHORT), "rate": 0.1 if number else 0.04, "dropout": 0.3}
+        long = {**settings, "epochs": epochs_for(n, 4 * SHORT), "rate": 0.1 if number else 0.02, "dropout": 0.15 if number else 0.3}
+        features = ("target_encoding",) if any(k > ONE_HOT for k in encoder.levels.values()) else ()
+        noisy = Recipe("mlp", self.name, short, features, "a short training: smooth effects from noisy answers")
+        exact = Recipe("mlp-long", self.name, long, features, "a long training: fine structure where answers hold little noise")
+        found = [exact, noisy] if number else [noisy, exact]
         if number and skewed(data):
-            found.append(Recipe("mlp-log", self.name, {**settings, "target": "log"}, features, "a long upper tail: learns the logarithm"))
+            found.append(Recipe("mlp-log", self.name, {**short, "target": "log"}, features, "a long upper tail: learns the logarithm"))
         return found
 
     def fit(self, recipe: Recipe, fit: Dataset, watch: Dataset | None, effort: Effort) -> Fitted:
@@ -59,9 +62,7 @@ class Mlp:
         outcome = Outcome.learn(p, fit)
         assert fit.answers is not None
         y = outcome.targets(fit.answers)
-        matrix, prep = encoded(fit), None
-        if recipe.features:
-            prep, matrix = FoldPrep.learn(recipe.features, matrix, y, outcome, fit.weight, effort.seed)
+        prep, matrix = FoldPrep.learn(recipe.features, fit, outcome, effort.seed)
         design, x = Design.learn(matrix, one_hot=ONE_HOT)
         targets = (y[:, None] if outcome.regression else (y[:, None] == np.arange(outcome.width))).astype(np.float32)
         weight = np.ones(len(fit)) if fit.weight is None else fit.weight / fit.weight.mean()
@@ -85,16 +86,19 @@ class Mlp:
         outcome, design = Outcome.load(document["outcome"]), Design.load(document["design"], arrays)
         held = document["shape"]
         require(all(0 < int(h) <= 4096 for h in held["hidden"]), "a layer of impossible width")
-        shape = Shape(len(design.centre), len(design.numbers), outcome.width, tuple(int(h) for h in held["hidden"]), outcome.regression, bool(held["periodic"]))
+        hidden = tuple(int(h) for h in held["hidden"])
+        shape = Shape(len(design.centre), len(design.numbers), outcome.width, hidden, outcome.regression, bool(held["periodic"]))
         size = sum(int(np.prod(s)) for s in shape.sizes().values())
         flat = arrays["members"].astype(np.float32)
         require(flat.ndim == 2 and flat.shape[1] == size and len(flat) > 0, "weights do not fit the network")
         members = [Weights(shape, np.ascontiguousarray(f)) for f in flat]
-        return FittedMlp(outcome, design, shape, members, int(document["steps"]), FoldPrep.load(within(parts, "prep")) if document["prep"] else None)
+        return FittedMlp(outcome, design, shape, members, int(document["steps"]), FoldPrep.load(within(parts, "prep")))
 
 
-def epochs_for(rows: int) -> int:
-    return int(np.clip(round(STEPS * 256 / max(rows, 1)), LEAST_EPOCHS, MOST_EPOCHS))
+def epochs_for(rows: int, batches: int) -> int:
+    """Epochs that make about so many batches of 256 rows, within limits that grow with them."""
+    scale = batches / SHORT
+    return int(np.clip(round(batches * 256 / max(rows, 1)), LEAST_EPOCHS, round(MOST_EPOCHS * scale)))
 
 
 class FittedMlp:
@@ -102,13 +106,12 @@ class FittedMlp:
 
     curve: np.ndarray | None = None
 
-    def __init__(self, outcome: Outcome, design: Design, shape: Shape, members: list[Weights], steps: int, prep: FoldPrep | None) -> None:
+    def __init__(self, outcome: Outcome, design: Design, shape: Shape, members: list[Weights], steps: int, prep: FoldPrep) -> None:
         self.outcome, self.design, self.shape, self.members, self.prep = outcome, design, shape, members, prep
         self.steps: int | None = steps
 
     def predict(self, data: Dataset, steps: int | None = None) -> np.ndarray:
-        matrix: Matrix = encoded(data)
-        x = self.design.transform(self.prep.transform(matrix) if self.prep else matrix)
+        x = self.design.transform(self.prep.matrix(data))
         raw = [scores(self.shape, w, x) for w in self.members]
         if self.outcome.regression:
             return self.outcome.answers(np.mean(raw, axis=0))
@@ -120,10 +123,10 @@ class FittedMlp:
 
     def save(self) -> dict[str, bytes]:
         state, arrays = self.design.state()
-        document = {"outcome": self.outcome.state(), "design": state, "steps": self.steps, "prep": self.prep is not None,
+        document = {"outcome": self.outcome.state(), "design": state, "steps": self.steps,
                     "shape": {"hidden": list(self.shape.hidden), "periodic": self.shape.periodic}}
         parts = pack(document, {**arrays, "members": np.stack([w.flat for w in self.members])})
-        return {**parts, **(below("prep", self.prep.save()) if self.prep else {})}
+        return {**parts, **below("prep", self.prep.save())}
 
 
 @hook

@@ -14,7 +14,7 @@ from emlyn.core.forest import Forest
 from emlyn.core.learner import Effort, Fitted
 from emlyn.core.outcome import Outcome, base_params, skewed
 from emlyn.core.parts import below, pack, require, unpack, within
-from emlyn.core.prep import Matrix, encoded
+from emlyn.core.prep import encoder_of
 from emlyn.core.solver import deadline
 from emlyn.plugins import hook
 from emlyn.records.plan import Recipe
@@ -38,13 +38,14 @@ class ExtraTrees:
         return ""
 
     def recipes(self, problem: Problem, data: Dataset) -> Sequence[Recipe]:
-        width = encoded(data.take(np.arange(min(1, len(data))))).dense.shape[1]
+        encoder = encoder_of(data)
+        width = len(encoder.names)
         share: float | str = (1.0 if width < 200 else 0.3) if problem.task == "regression" else (0.75 if width < 60 else "sqrt")
         settings = {**base_params(problem), "trees": 150 if len(data) < 20_000 else 100, "max_features": share, "min_samples_leaf": 2}
         found = [Recipe("extra-trees", self.name, settings, (), "an average of fully random trees: little variance, hard to fool")]
-        levels = encoded(data.take(np.arange(min(1, len(data))))).levels
-        if any(size > 5 for size in levels.values()):
-            found.append(Recipe("extra-trees-encoded", self.name, settings, ("target_encoding",), "categories by their target means rather than by frequency"))
+        if any(size > 5 for size in encoder.levels.values()):
+            why = "categories by their target means rather than by frequency"
+            found.append(Recipe("extra-trees-encoded", self.name, settings, ("target_encoding",), why))
         if problem.task == "regression" and skewed(data):
             found.append(Recipe("extra-trees-log", self.name, {**settings, "target": "log"}, (), "a long upper tail: averages logarithms"))
         return found
@@ -56,18 +57,16 @@ class ExtraTrees:
         outcome = Outcome.learn(recipe.params, fit)
         assert fit.answers is not None
         y = outcome.targets(fit.answers)
-        matrix, prep = encoded(fit), None
-        if recipe.features:
-            prep, matrix = FoldPrep.learn(recipe.features, matrix, y, outcome, fit.weight, effort.seed)
+        prep, matrix = FoldPrep.learn(recipe.features, fit, outcome, effort.seed)
         fill = filling(matrix.dense)
         dense = filled(matrix.dense, fill)
         wanted = int(effort.steps or recipe.params["trees"])
         least = max(int(recipe.params["min_samples_leaf"]), round(wanted * min(len(fit), MOST_ROWS) / 2 / MOST_LEAVES))
-        settings: dict[str, Any] = {"min_samples_leaf": least, "max_features": recipe.params["max_features"], "n_jobs": effort.threads, "warm_start": True}
+        settings: dict[str, Any] = {"min_samples_leaf": least, "max_features": recipe.params["max_features"], "n_jobs": effort.threads}
         if len(fit) > MOST_ROWS:
             settings.update(bootstrap=True, max_samples=MOST_ROWS)
         kind = ExtraTreesRegressor if outcome.regression else ExtraTreesClassifier
-        model = kind(random_state=effort.seed % (1 << 31), **settings)
+        model = kind(random_state=effort.seed % (1 << 31), warm_start=True, **settings)
         done = 0
         while done < wanted and not (done and over()):
             done = min(wanted, done + BATCH)
@@ -82,7 +81,7 @@ class ExtraTrees:
         outcome, fill, classes = Outcome.load(document["outcome"]), arrays["fill"], arrays["classes"].astype(np.int64)
         forest = Forest.load(arrays, len(fill))
         require(forest.value.shape[1] == len(classes) and bool(((classes >= 0) & (classes < outcome.width)).all()), "classes outside the problem")
-        return FittedTrees(forest, outcome, fill, classes, FoldPrep.load(within(parts, "prep")) if document["prep"] else None)
+        return FittedTrees(forest, outcome, fill, classes, FoldPrep.load(within(parts, "prep")))
 
 
 def filling(dense: np.ndarray) -> np.ndarray:
@@ -104,13 +103,11 @@ class FittedTrees:
     steps: int | None = None
     curve: np.ndarray | None = None
 
-    def __init__(self, forest: Forest, outcome: Outcome, fill: np.ndarray, classes: np.ndarray, prep: FoldPrep | None) -> None:
+    def __init__(self, forest: Forest, outcome: Outcome, fill: np.ndarray, classes: np.ndarray, prep: FoldPrep) -> None:
         self.forest, self.outcome, self.fill, self.classes, self.prep = forest, outcome, fill, classes, prep
 
     def predict(self, data: Dataset, steps: int | None = None) -> np.ndarray:
-        matrix: Matrix = encoded(data)
-        matrix = self.prep.transform(matrix) if self.prep else matrix
-        raw = self.forest.predict(filled(matrix.dense, self.fill))
+        raw = self.forest.predict(filled(self.prep.matrix(data).dense, self.fill))
         if self.outcome.regression:
             return self.outcome.answers(raw)
         every = np.zeros((len(raw), self.outcome.width))
@@ -123,7 +120,7 @@ class FittedTrees:
 
     def save(self) -> dict[str, bytes]:
         arrays = {**self.forest.arrays(), "fill": self.fill, "classes": self.classes}
-        return {**pack({"outcome": self.outcome.state(), "prep": self.prep is not None}, arrays), **(below("prep", self.prep.save()) if self.prep else {})}
+        return {**pack({"outcome": self.outcome.state()}, arrays), **below("prep", self.prep.save())}
 
 
 @hook

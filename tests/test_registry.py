@@ -119,6 +119,28 @@ def test_what_cannot_be_a_name(store: Store, name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Copy of Churn (1)", "copy-of-churn-1"),
+        ("İstanbul", "i-stanbul"),
+        ("🙂", "model"),
+        ("", "model"),
+        ("a" * 300, "a" * 100),
+        ("../x", "x"),
+        ("Zürich", "zürich"),
+    ],
+)
+def test_a_name_from_a_file(text: str, name: str) -> None:
+    assert registry.name_from(text) == name
+
+
+@given(st.text(max_size=130))
+@settings(deadline=None)
+def test_any_text_gives_a_name(text: str) -> None:
+    assert registry.check_name(registry.name_from(text))
+
+
+@pytest.mark.parametrize(
     ("reference", "says", "next_step"),
     [
         ("chrun", "no model is called 'chrun'", "did you mean 'churn'?"),

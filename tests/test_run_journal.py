@@ -26,6 +26,7 @@ from emlyn.errors import ModelError, WorkspaceError
 from emlyn.events import Event
 from emlyn.records.journal import Entry
 from emlyn.records.options import TrainOptions
+from postgresql import postgresql_server
 
 
 def open_at(root: Path) -> Store:
@@ -264,7 +265,7 @@ from emlyn.core.workspace import Workspace
 from emlyn.records.manifest import Manifest
 from emlyn.records.run import ModelVersion
 
-store = Workspace.find(sys.argv[1], {}).open_store()
+store = Workspace.find(sys.argv[1], {"EMLYN_DATABASE": sys.argv[2]}).open_store()
 with RunJournal.begin(store, "mark", {}) as journal:
     print("run", journal.run_id, journal.attempt, flush=True)
     for i in range(10_000):
@@ -283,11 +284,12 @@ with RunJournal.begin(store, "mark", {}) as journal:
 """
 
 
-def test_kill_9_at_any_moment_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+def kill_writers(home: Path, database: str, times: int) -> dict[str, list[str]]:
+    """Start the writer, kill it at a random moment, again and again; what it acknowledged before it died, by kind."""
     rng = random.Random(7)
     said: dict[str, list[str]] = {"kept": [], "reserved": [], "registered": [], "promoted": [], "run": []}
-    for _ in range(20):
-        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    for _ in range(times):
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(home), database], stdout=subprocess.PIPE, text=True)
         assert writer.stdout is not None
         first = writer.stdout.readline()
         time.sleep(rng.random() ** 2 * 0.4)
@@ -297,26 +299,41 @@ def test_kill_9_at_any_moment_loses_nothing_that_was_acknowledged(tmp_path: Path
             said[kind].append(what)
         writer.wait()
         writer.stdout.close()
+    return said
 
+
+def assert_nothing_acknowledged_is_lost(store: Store, said: dict[str, list[str]], times: int) -> None:
+    assert len(set(said["run"])) == 1, "every attempt continued the same run"
+    assert len(set(said["reserved"])) == len(said["reserved"]), "no number was given twice"
+    assert len(said["kept"]) >= times
+    with RunJournal.begin(store, "mark", {}) as journal:
+        kept = journal.kept()
+        assert journal.attempt == times + 1
+    assert set(said["kept"]) <= set(kept)
+    assert all(parts == {"data.bin": key.encode() * 2_000} for key, parts in kept.items())
+    numbers = [event.seq for event in store.events(f"run:{journal.run_id}")]
+    assert numbers == list(range(1, len(numbers) + 1))
+    versions = {version.version: version for version in registry.versions(store, "churn")}
+    assert {int(number) for number in said["registered"]} <= set(versions)
+    for version in versions.values():
+        assert hashlib.sha256(Path(version.path).read_bytes()).hexdigest() == version.digest
+    promotions = [decision.version for decision in registry.history(store, "churn") if decision.action == "promote"]
+    assert set(map(int, said["promoted"])) <= set(promotions)
+    champions = [decision.version for decision in registry.history(store, "churn") if decision.alias == "champion"]
+    assert registry.resolve(store, "churn").version == champions[-1], "the alias and the last decision were written together"
+
+
+def test_kill_9_at_any_moment_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    said = kill_writers(tmp_path, "", 20)
     raw = sqlite3.connect(tmp_path / "emlyn.db")
     assert raw.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     raw.close()
-    assert len(set(said["run"])) == 1, "every attempt continued the same run"
-    assert len(set(said["reserved"])) == len(said["reserved"]), "no number was given twice"
     with open_at(tmp_path) as store:
-        with RunJournal.begin(store, "mark", {}) as journal:
-            kept = journal.kept()
-            assert journal.attempt == 21
-        assert set(said["kept"]) <= set(kept)
-        assert all(parts == {"data.bin": key.encode() * 2_000} for key, parts in kept.items())
-        numbers = [event.seq for event in store.events(f"run:{journal.run_id}")]
-        assert numbers == list(range(1, len(numbers) + 1))
-        versions = {version.version: version for version in registry.versions(store, "churn")}
-        assert {int(number) for number in said["registered"]} <= set(versions)
-        for version in versions.values():
-            assert hashlib.sha256(Path(version.path).read_bytes()).hexdigest() == version.digest
-        promotions = [decision.version for decision in registry.history(store, "churn") if decision.action == "promote"]
-        assert set(map(int, said["promoted"])) <= set(promotions)
-        champions = [decision.version for decision in registry.history(store, "churn") if decision.alias == "champion"]
-        assert registry.resolve(store, "churn").version == champions[-1], "the alias and the last decision were written together"
-    assert len(said["kept"]) >= 20
+        assert_nothing_acknowledged_is_lost(store, said, 20)
+
+
+def test_kill_9_with_the_database_on_a_server(tmp_path: Path) -> None:
+    with postgresql_server() as url:
+        said = kill_writers(tmp_path, url, 5)
+        with Workspace.find(tmp_path, {"EMLYN_DATABASE": url}).open_store() as store:
+            assert_nothing_acknowledged_is_lost(store, said, 5)

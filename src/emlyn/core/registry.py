@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -43,6 +44,12 @@ def check_name(name: str) -> str:
             next_step="choose another name",
         )
     return name
+
+
+def name_from(text: str) -> str:
+    """A name made from any text, such as a file's: lower case, other signs become `-`."""
+    plain = re.sub(r"[^\w]+", "-", unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).lower()))
+    return plain.strip("-_")[:100].rstrip("-_") or "model"
 
 
 def reserve(store: Store, name: str) -> int:

@@ -303,7 +303,7 @@ def _read_only_connection(file: Path) -> Callable[[], Any]:
 
 
 def _use_write_ahead_log(engine: sa.Engine) -> None:
-    """Readers then never wait for the writer. It needs memory that all processes share: disks of several machines keep the slower rollback journal."""
+    """Readers then never wait for the writer. It needs memory that processes share: disks of several machines keep the slower rollback journal."""
     raw = engine.raw_connection()
     try:
         raw.cursor().execute("PRAGMA journal_mode=WAL")

@@ -48,7 +48,7 @@ def test_baselines_come_first_and_always_stay_on_the_board():
 
 
 def test_the_hopeless_are_let_go_after_one_fold():
-    found = by_name(run([toys.Ridge(), toys.Walk()], toys.rows_data(2_000, signal=4), toys.binary_problem("log_loss")))
+    found = by_name(run([toys.Ridge(), toys.Walk()], toys.rows_data(4_000, signal=4), toys.binary_problem("log_loss")))
     assert found["walk"].status == "dropped"
     assert "standard errors" in found["walk"].note
     assert len(found["walk"].results) < len(found["ridge"].results)

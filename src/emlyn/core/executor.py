@@ -14,7 +14,9 @@ from typing import Any, Protocol
 
 import threadpoolctl
 
+from emlyn import plugins
 from emlyn.core.learner import Effort, never
+from emlyn.errors import OptionError
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,28 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Cancel, and give the workers back."""
+
+
+def open_executor(where: str, workers: int) -> Executor | None:
+    """The executor a user named: `local` (None: the search opens threads of its own), `processes`, or a plug-in's name, alone or as `name://address`.
+
+    Raises OptionError for a name that nobody knows, Unavailable when its library is missing.
+    """
+    if where == "local":
+        return None
+    if where == "processes":
+        return ProcessExecutor(workers)
+    known = {made.name: made for made in plugins.collect("executors")}
+    scheme, _, address = where.partition("://")
+    if scheme not in known:
+        raise OptionError(
+            f"no executor is called {where[:100]!r}",
+            where="--executor",
+            allowed=", ".join(["local", "processes", *known]),
+            next_step="leave it out to run here",
+        )
+    found: Executor = known[scheme](address=where if address else "")
+    return found
 
 
 def run_job(job: Job, resolve: Callable[[Any], Any], cancelled: Callable[[], bool] = never) -> Outcome:

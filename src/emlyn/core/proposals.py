@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from emlyn.core.ensembling import greedy_weights
+from emlyn.core.ensembling import quick_weights
 from emlyn.core.trials import Candidate, Trials
 from emlyn.records.plan import Recipe
 
@@ -93,7 +93,7 @@ class Proposals:
 def ensemble_weights(trials: Trials, candidates: Sequence[Candidate]) -> np.ndarray:
     """Greedy weights (m,) over the candidates' out-of-fold answers."""
     rows = trials.covered(candidates)
-    return greedy_weights([trials.oof(c.recipe.name)[rows] for c in candidates], trials.truth(rows), trials.metric, trials.weight(rows), trials.seed)
+    return quick_weights([trials.oof(c.recipe.name)[rows] for c in candidates], trials.truth(rows), trials.metric, trials.weight(rows), trials.seed)
 
 
 def _numeric(recipe: Recipe) -> dict[str, float]:

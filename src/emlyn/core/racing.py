@@ -9,11 +9,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from emlyn.core.ensembling import blend, greedy_weights
+from emlyn.core.ensembling import blend, quick_weights
 from emlyn.core.metrics import log_loss_rows, squared_rows
 from emlyn.core.trials import Candidate, Trials
 
-SURE = 2.0
+FEWEST = 300
+"""Units below which nobody is let go: such folds say little and cost little."""
+SURE = 2.5
 """Standard errors by which a candidate must be worse, per unit and paired, before it is let go."""
 LEAST = 0.02
 """Share of the best loss below which a difference is never a reason to let a candidate go."""
@@ -25,13 +27,15 @@ TELLING = 0.05
 def hopeless(trials: Trials, candidate: Candidate, rivals: Sequence[Candidate]) -> str:
     """Why this candidate deserves no further fold; empty when it does.
 
-    It is let go when on the units it has answered it is worse than the best rival by two standard errors of the paired proper loss and by
+    It is let go when on the units it has answered it is worse than the best rival by 2.5 standard errors of the paired proper loss and by
     2 % of it, and greedy selection among all of them gives it next to no weight.
     """
     rivals = [c for c in rivals if c is not candidate and set(candidate.results) <= set(c.results) and c.recipe.learner != "baseline"]
     if not rivals or candidate.recipe.learner == "baseline":
         return ""
     rows = trials.covered([candidate])
+    if len(rows) < FEWEST:
+        return ""
     truth = trials.truth(rows)
     own = _losses(trials, candidate, rows, truth)
     by_rival = [_losses(trials, c, rows, truth) for c in rivals]
@@ -41,7 +45,7 @@ def hopeless(trials: Trials, candidate: Candidate, rivals: Sequence[Candidate]) 
     if worse <= SURE * noise or worse <= LEAST * abs(float(by_rival[best].mean())):
         return ""
     predictions = [trials.oof(c.recipe.name)[rows] for c in (candidate, *rivals)]
-    if greedy_weights(predictions, truth, trials.metric)[0] > TELLING:
+    if quick_weights(predictions, truth, trials.metric)[0] > TELLING:
         return ""
     return f"worse than {rivals[best].recipe.name} by {worse / max(noise, 1e-12):.1f} standard errors, and adds nothing to an ensemble"
 
@@ -50,7 +54,7 @@ def ensemble_loss(trials: Trials, candidates: Sequence[Candidate]) -> tuple[floa
     """Loss of the greedy ensemble of these candidates in the problem's metric, and the standard error of the best one's score over folds."""
     rows = trials.covered(candidates)
     predictions, truth, weight = [trials.oof(c.recipe.name)[rows] for c in candidates], trials.truth(rows), trials.weight(rows)
-    mixed = blend(predictions, greedy_weights(predictions, truth, trials.metric, weight, trials.seed))
+    mixed = blend(predictions, quick_weights(predictions, truth, trials.metric, weight, trials.seed))
     sign = -1 if trials.metric.direction == "maximize" else 1
     _, spread = min((trials.score(c) for c in candidates), key=lambda s: sign * s[0])
     return trials.metric.loss(truth, mixed, weight), spread or 0.0

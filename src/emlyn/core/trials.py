@@ -21,8 +21,8 @@ from emlyn.records.journal import Entry, Trial
 from emlyn.records.plan import Plan, Recipe
 from emlyn.records.problem import Problem
 
-MOST_PER_LEARNER = ((2_000, 4), (10_000, 6), (1 << 60, 10))
-"""(units below, candidates of one learner that an ensemble is chosen from at most)."""
+MOST_PER_LEARNER = 8
+"""Candidates of one learner that an ensemble is chosen from at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,10 +214,9 @@ class Trials:
         """The usable candidates an ensemble is chosen from: the few best of each learner, so that many siblings do not fit the noise of the same
         rows; baselines only where nothing else was learned (adding a constant costs a rank metric nothing and ruins the probabilities)."""
         sign = -1 if self.metric.direction == "maximize" else 1
-        most = next(m for below_, m in MOST_PER_LEARNER if len(self.data) < below_)
         kept: list[Candidate] = []
         for c in sorted(self.usable(), key=lambda c: sign * self.score(c)[0]):
-            if sum(k.recipe.learner == c.recipe.learner for k in kept) < most:
+            if sum(k.recipe.learner == c.recipe.learner for k in kept) < MOST_PER_LEARNER:
                 kept.append(c)
         return [c for c in kept if c.recipe.learner != "baseline"] or kept
 

@@ -100,10 +100,11 @@ def _quick(candidates: list[Candidate], trials: Trials, data: Dataset, limit: fl
     row = replace(row, tables={k: t.take(row.units) if k == "rows" else t for k, t in row.tables.items()}, units=np.arange(1), shared={})
     encoder = data.shared.get("encoder")
 
-    def alone() -> Dataset:
-        return replace(row, shared={} if encoder is None else {"encoder": encoder})
+    def seconds(c: Candidate) -> float:
+        fitted = next(iter(c.results.values())).fitted
+        return median_seconds(lambda: fitted.predict(replace(row, shared={} if encoder is None else {"encoder": encoder})))
 
-    cost = {c.recipe.name: median_seconds(lambda c=c: next(iter(c.results.values())).fitted.predict(alone())) for c in candidates}
+    cost = {c.recipe.name: seconds(c) for c in candidates}
     shared = 0.0 if encoder is None else median_seconds(lambda: encoder.transform(row.rows))
     kept = list(candidates)
     while len(kept) > 1 and shared + sum(max(0.0, cost[c.recipe.name] - shared) for c in kept) > limit:

@@ -1,8 +1,9 @@
 """Search: an anytime race of recipes over shared folds. Stops at the deadline, when asked, or when nothing more can be gained.
 
 Fold 0 first; who survives it gets the other folds; a recipe that cannot finish in time is not begun, and boosters stop at their limit and
-keep what they learned. With a number of trials instead of a time limit nothing depends on a clock: jobs are planned and their results taken
-in one fixed order, so the same recipes are selected run after run.
+keep what they learned. With a number of trials instead of a time limit nothing depends on a clock or on how many workers there are: one recipe
+is tried after another, its folds side by side, and it is judged after its first fold and after its last; so the same recipes are selected run after
+run, here or on a cluster.
 """
 
 from __future__ import annotations
@@ -171,6 +172,8 @@ class Race:
 
     def _next(self) -> Flight | None:
         """What is worth doing now: finish who survived, then the next recipe's fold 0. None when nothing can be begun."""
+        if not self.timed and any(f.fold <= 0 for f in self.flying):
+            return None
         busy = {(f.candidate.recipe.name, f.fold) for f in self.flying}
         for candidate in self.trials.candidates:
             if candidate.status != "racing" or not candidate.results:
@@ -180,6 +183,8 @@ class Race:
                 return self._submit(candidate, missing[0], len(missing))
             if missing:
                 self._stop(candidate, "the time left would not have sufficed")
+        if not self.timed and self.flying:
+            return None
         while self.queue:
             candidate = Candidate(self.queue.popleft())
             self.trials.candidates.append(candidate)
@@ -269,6 +274,8 @@ class Race:
                 self.flying.append(Flight(candidate, -1, self.executor.submit(job)))
             else:
                 self._finish(candidate)
+            return
+        if not self.timed and len(candidate.results) > 1:
             return
         rivals = [c for c in self.trials.candidates if c.results and c.status in ("racing", "done")]
         if reason := hopeless(self.trials, candidate, rivals):

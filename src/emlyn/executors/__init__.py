@@ -1,0 +1,1 @@
+"""Executors that need a library of their own, as plug-ins."""

@@ -69,7 +69,7 @@ def _questions(evidence: Evidence) -> Section | None:
 
 
 def _findings(evidence: Evidence) -> Section | None:
-    every = [*evidence.findings, *evidence.evaluation.findings]
+    every = words.findings_of(evidence)
     groups: dict[str, list[Finding]] = {}
     for finding in every:
         groups.setdefault(finding.code.split(".")[0], []).append(finding)
@@ -271,7 +271,6 @@ SAID = {
     "multiplicity": "Equally good models",
     "label_noise": "Wrong labels",
     "membership": "Does it remember single people?",
-    "comparison": "Against the baseline",
     "selection": "Choosing among many",
     "learning_curve": "More rows",
 }

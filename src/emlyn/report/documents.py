@@ -72,13 +72,13 @@ def document(evidence: Evidence, kind: str, format: str = "html") -> str:
     sections = [(s["title"], [_cell(i, root) for i in s["items"]]) for s in made["sections"]]
     name = evidence.model or words.short(evidence.lineage.data, 60)
     every = [c for _, group in sections for c in group]
-    open_cells = sum(bool(c.human) for c in every)
     values = {
         "made": made,
         "name": name,
         "sections": sections,
-        "open": open_cells,
         "items": len(every),
+        "filled": sum(bool(c.found) for c in every),
+        "open": sum(bool(c.human) for c in every),
         "digest": digest(evidence),
         "evidence": evidence,
     }

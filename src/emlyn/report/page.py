@@ -115,7 +115,7 @@ def part(evidence: Evidence, name: str) -> Mapping[str, Any]:
 
 
 def left_out(section: Mapping[str, Any]) -> list[Block]:
-    return [Note(section["left_out"], "quiet")] if section.get("left_out") else []
+    return [Note(words.sentence(section["left_out"]), "quiet")] if section.get("left_out") else []
 
 
 def _frequencies(evidence: Evidence) -> Section:
@@ -188,7 +188,7 @@ def _today(evidence: Evidence) -> Section:
     for label, m, text, tone in zip(("this model", "no model"), pair, texts, ("s1", "rest"), strict=True):
         if m is not None and m.value is not None:
             rows.append(Bar(label, m.value, text, m.low, m.high, tone=tone))
-    lead = part(evidence, "comparison").get("sentence") or words.against_baseline(problem, evaluation)
+    lead = words.against_baseline(problem, evaluation)
     better = "longer is better" if words.metric(name).higher_is_better else "shorter is better"
     blocks: list[Block] = [Bars(rows, f"{words.metric(name).label} of the model and of having no model")] if rows else []
     return Section(
@@ -225,19 +225,30 @@ def _repairs(evidence: Evidence) -> Section:
 
 def _weaker(evidence: Evidence) -> Section:
     slices, fairness = part(evidence, "slices"), part(evidence, "fairness")
-    items = [Item(s["sentence"], badge="weaker", tone="care") for s in list(slices.get("confirmed", []))[:3]]
-    for column in list(fairness.get("columns", []))[:6]:
-        items += [Item(gap["sentence"], badge=gap["verdict"], tone=TONES.get(gap["verdict"], "none")) for gap in list(column.get("gaps", []))[:2]]
     title = "Who it works less well for"
     if not slices and not fairness:
         return Section("weaker", title, "Cannot tell: this run did not look for groups of cases that it serves worse.")
-    lead = " ".join(s["sentence"] for s in (slices, fairness) if s.get("sentence")) or (
-        "Some groups are served worse." if items else "No group was shown to be served worse."
+    confirmed = list(slices.get("confirmed", []))
+    gaps = [gap for column in fairness.get("columns", []) for gap in column.get("gaps", [])]
+    items = [Item(words.slice_sentence(evidence.problem, s), badge="weaker", tone="care") for s in confirmed[:3]]
+    items += [Item(words.sentence(gap["sentence"]), badge=gap["verdict"], tone=TONES.get(gap["verdict"], "none")) for gap in gaps[:6]]
+    said = (
+        [f"{words.plural(len(confirmed), 'group')} of cases {'is' if len(confirmed) == 1 else 'are'} served worse than the rest."]
+        if confirmed
+        else []
     )
+    said += [str(slices["sentence"])] if slices.get("sentence") and not confirmed else []
+    if gaps:
+        tally = [f"{sum(g['verdict'] == v for g in gaps)} × {v}" for v in TONES if any(g["verdict"] == v for g in gaps)]
+        said.append(f"Between groups of people: {', '.join(tally)}.")
+    elif fairness.get("sentence"):
+        said.append(str(fairness["sentence"]))
     blocks: list[Block] = [Items(items)] if items else []
+    if len(gaps) > 6:
+        blocks.append(Note(f"{len(gaps) - 6:,} more comparisons in the details.", "quiet"))
     if not fairness:
         blocks.append(Note("Fairness between groups of people was not examined: no column was named as sensitive (--sensitive COLUMN).", "quiet"))
-    return Section("weaker", title, lead, [*blocks, *left_out(slices), *left_out(fairness)])
+    return Section("weaker", title, " ".join(said), [*blocks, *left_out(slices), *left_out(fairness)])
 
 
 def _drivers(evidence: Evidence) -> Section:

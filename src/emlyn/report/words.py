@@ -14,6 +14,7 @@ from emlyn.records.evaluation import Driver, Evaluation, Measure, Verdict
 from emlyn.records.finding import Finding
 from emlyn.records.problem import Problem
 from emlyn.records.repair import Repair
+from emlyn.records.run import Evidence
 
 
 @dataclass(frozen=True)
@@ -113,12 +114,12 @@ def percent(share: float | None) -> str:
 
 
 def decimals_for(low: float, high: float) -> int:
-    """Decimals that keep two ends of an interval apart by at least three of the last digit, and at least two for small numbers."""
-    width = abs(high - low)
-    if not math.isfinite(width) or width == 0:
-        return 3 if abs(low) < 10 else 0
-    decimals = min(max(-math.floor(math.log10(width / 3)), 0), 8)
-    return max(decimals, 2) if max(abs(low), abs(high)) < 10 else decimals
+    """Decimals (negative: tens, hundreds) that keep two ends of an interval at least four of the last digit apart; two at least below 10."""
+    width, small = abs(high - low), max(abs(low), abs(high)) < 10
+    if not math.isfinite(width) or width < 1e-12:
+        return 3 if small else 0
+    decimals = min(-math.floor(math.log10(width / (3.99 if small else 10))), 8)
+    return max(decimals, 2) if small else decimals
 
 
 def span(low: float | None, high: float | None, joiner: str = " – ") -> str:
@@ -126,7 +127,8 @@ def span(low: float | None, high: float | None, joiner: str = " – ") -> str:
     if low is None or high is None:
         return ""
     decimals = decimals_for(low, high)
-    return f"{low:,.{decimals}f}{joiner}{high:,.{decimals}f}"
+    first, last = (f"{round(v, decimals):,.{max(decimals, 0)}f}" for v in (low, high))
+    return f"{first}{joiner}{last}"
 
 
 def between(low: float | None, high: float | None) -> str:
@@ -306,6 +308,19 @@ def finding_line(finding: Finding) -> str:
     """One line for a list: message, then what was done about it."""
     done = f" {'Done' if finding.applied else 'Proposed'}: {finding.fix}" if finding.fix else ""
     return f"{finding.message}{done}"
+
+
+def findings_of(evidence: Evidence) -> list[Finding]:
+    """Everything that was noticed, in the data and in the evaluation, each once."""
+    return list({f.id: f for f in (*evidence.findings, *evidence.evaluation.findings)}.values())
+
+
+def slice_sentence(problem: Problem, weak: Mapping[str, Any]) -> str:
+    """A group of rows that is served worse; for numbers the typical error (root of the mean square) instead of the squared loss."""
+    loss, rest, name = weak["loss"], weak["rest"], "log loss"
+    if problem.task == "regression":
+        loss, rest, name = math.sqrt(max(loss, 0.0)), math.sqrt(max(rest, 0.0)), "typical error"
+    return f"Where {weak['rule']} ({plural(weak['n'], 'row')}): {name} {number(loss)} against {number(rest)} elsewhere."
 
 
 def effect(finding: Finding) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import io
 import subprocess
 import sys
@@ -28,18 +29,20 @@ BROAD_EXCEPT_ALLOWED = ("core/executor.py", "executors/", "plugins.py", "doors/"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
+
 def module_of(path: Path) -> str:
     parts = path.relative_to(SRC).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@functools.cache
 def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def imports_of(path: Path) -> Iterator[str]:
     """Every emlyn module that a file imports, function-level imports counted, annotations-only imports left out."""
-    names = {module_of(p) for p in FILES}
+    names = MODULES
 
     def visit(node: ast.AST) -> Iterator[str]:
         for child in ast.iter_child_nodes(node):
@@ -64,6 +67,7 @@ def floor_of(module: str) -> tuple[int, str]:
     raise AssertionError(f"{module} stands outside the house: give {room!r} a floor in tests/test_house.py")
 
 
+MODULES = {module_of(p) for p in FILES}
 INSIDE = [p for p in FILES if p != PACKAGE / "__init__.py"]
 
 
@@ -137,10 +141,15 @@ def test_few_parameters(path: Path) -> None:
             assert len(names) <= 8, f"{module_of(path)}.{node.name} has {len(names)} parameters; at most 8"
 
 
+@functools.cache
+def takers_of_kwargs() -> frozenset[str]:
+    return frozenset(n.name for p in FILES for n in ast.walk(tree_of(p)) if isinstance(n, ast.FunctionDef) and n.args.kwarg)
+
+
 @pytest.mark.parametrize("path", FILES, ids=module_of)
 def test_no_kwargs_through_two_calls(path: Path) -> None:
     """A function that takes **kwargs hands them on at most to a class or a library, never to another emlyn function that takes **kwargs."""
-    takers = {n.name for p in FILES for n in ast.walk(tree_of(p)) if isinstance(n, ast.FunctionDef) and n.args.kwarg}
+    takers = takers_of_kwargs()
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.FunctionDef) and node.args.kwarg:
             for call in ast.walk(node):

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from emlyn import plugins
-from emlyn.core import registry
 from emlyn.core.exporter import Exportable, Exported, Exporter, write_all
-from emlyn.core.model import Model
-from emlyn.core.reader import read
-from emlyn.core.store import Store
-from emlyn.errors import OptionError
 from emlyn.records.codec import to_json
 
 
@@ -38,27 +32,3 @@ class OpenAPI:
 def exporters() -> dict[str, Exporter]:
     """Every exporter by name."""
     return {e.name: e for e in [*plugins.collect("exporters"), OpenAPI()]}
-
-
-def export(store: Store | None, model: str, to: str, out: str | None = None, rows: Any = None) -> dict[str, Any]:
-    """Write what another system needs to run a model; `rows` (any source) are the rows that parity is checked on.
-
-    Returns `model`, `to`, `out`, `files`, `commands`, `notes`, `checks`. Raises OptionError for an unknown target, ModelError where this
-    model cannot be exported that way, Unavailable for a missing library.
-    """
-    known = exporters()
-    if to not in known:
-        raise OptionError(f"nothing exports to {to!r}", where="--to", allowed=", ".join(known))
-    version = registry.resolve(store, model)
-    opened = Model.load(registry.load(version).under("model/"))
-    folder = Path(out or f"{version.name}-{version.version}-{to}")
-    found = known[to].export(Exportable(opened, version, None if rows is None else read(rows).table), folder)
-    return {
-        "model": f"{version.name}:{version.version}",
-        "to": to,
-        "out": str(folder),
-        "files": list(found.files),
-        "commands": list(found.commands),
-        "notes": list(found.notes),
-        "checks": found.checks,
-    }

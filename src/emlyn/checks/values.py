@@ -97,6 +97,8 @@ def swapped(m: Material) -> Outcome:
         at = strange_x & strange_y
         if at.sum() < max(3, 0.001 * len(x)) or at.mean() > 0.2 or at.sum() < 0.7 * max(strange_x.sum(), strange_y.sum()):
             continue
+        if _told_by_others(m, (a.name, b.name), at):
+            continue
         findings.append(found(
             "form.swapped", "warn", (a.name, b.name), f"In {int(at.sum())} rows {a.name} and {b.name} seem to have changed places.",
             detail=f"Usual range of {a.name}: {number(al)} to {number(ah)}, of {b.name}: {number(bl)} to {number(bh)}.", n=len(x), rows=example_rows(at),
@@ -238,7 +240,7 @@ def unit_error(m: Material) -> Outcome:
             continue
         share, factor, cut = split
         small = one.column.values > cut if (known > cut).mean() < 0.5 else one.column.values <= cut
-        if _told_by_others(m, one.name, small):
+        if _told_by_others(m, (one.name,), small):
             continue
         findings.append(found(
             "form.unit_error", "warn", (one.name,), f"{percent(share)} of {one.name} is about {number(factor)} times the rest, as if written in another unit.",
@@ -248,11 +250,11 @@ def unit_error(m: Material) -> Outcome:
     return outcome(findings)
 
 
-def _told_by_others(m: Material, name: str, small: np.ndarray) -> bool:
-    """Can another column tell which rows are in the smaller cloud? Then it is a kind of rows, not a slip of the unit."""
+def _told_by_others(m: Material, names: tuple[str, ...], odd: np.ndarray) -> bool:
+    """Can another column tell which rows are odd? Then they are a kind of rows, not a slip."""
     rows = sample_of(m, 4_000)
-    others = [n for n in given(m.problem).features if n != name][:60]
-    told = column_strengths(rows_dataset(given(m.table).take(rows), small[rows].astype(np.int64), classes=2), others, m.seed) if others else {}
+    others = [n for n in given(m.problem).features if n not in names][:60]
+    told = column_strengths(rows_dataset(given(m.table).take(rows), odd[rows].astype(np.int64), classes=2), others, m.seed) if others else {}
     return any(s.score > 0.75 for s in told.values())
 
 

@@ -29,6 +29,8 @@ MOST_PROBED = 50
 FIRST = ("leakage", "target", "structure", "missing", "form", "privacy", "fairness", "enough")
 """The order in which groups of checks run, should time be short."""
 FALSE_DISCOVERY = 0.05
+LATER = frozenset({"model", "evaluation", "reference"})
+"""Needs of checks that belong to other stages."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +133,8 @@ def inspect(found: Material, positions: np.ndarray, seconds_left: Callable[[], f
         lacking = [need for need in check.needs if not found.has(need)]
         if "evaluation" in lacking:
             continue  # a check of the model: its turn comes after the evaluation
+        if set(lacking) & LATER:
+            continue
         if lacking:
             left_out.append(f"{check.name}: needs {', '.join(lacking)}")
             continue

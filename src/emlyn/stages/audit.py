@@ -189,9 +189,7 @@ class _Bench:
 
     def result(self) -> Audit:
         done = {r.finding for r in self.applied}
-        findings = [
-            replace(f, applied=f.applied or name in done, undo=f.undo or (f"--without {f.code}" if name in done else "")) for name, f in self.findings.items()
-        ]
+        findings = [self._as_shown(f, f.applied or name in done) for name, f in self.findings.items()]
         findings.sort(key=lambda f: (ORDER[f.severity], -(abs(f.effect.value) if f.effect and f.effect.value is not None else 0.0), f.code, f.columns))
         dropped = sorted({r for one in self.applied for r in one.drop_rows})
         return Audit(
@@ -205,6 +203,12 @@ class _Bench:
             canary={k: _rounded(v) for k, v in self.canary.items()},
             left_out=tuple(self.left_out),
         )
+
+    def _as_shown(self, one: Finding, applied: bool) -> Finding:
+        """With the flag that undoes it; what the user muted is told as info."""
+        muted = bool({one.code, one.id, one.code.split(".")[0]} & set(self.options.without))
+        undo = one.undo or (f"--without {one.code}" if one.id in {r.finding for r in self.applied} else "")
+        return replace(one, applied=applied, undo=undo, severity="info" if muted else one.severity)
 
     def _asked(self) -> list[Question]:
         """At most five questions, those that change the score most first, each with the score under both answers."""

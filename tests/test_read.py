@@ -214,7 +214,11 @@ def test_permission_errors_are_told_for_any_user(tmp_path, monkeypatch):
 
 REPAIRED = {
     # name: (bytes, note, columns)
-    "short_and_long_rows": (b"a,b\n1,x\n2\n3,y,z\n4,w\n5,v\n", "another number of cells", {"a": ["1", "2", "3", "4", "5"], "b": ["x", None, "y,z", "w", "v"]}),
+    "short_and_long_rows": (
+        b"a,b\n1,x\n2\n3,y,z\n4,w\n5,v\n",
+        "another number of cells",
+        {"a": ["1", "2", "3", "4", "5"], "b": ["x", None, "y,z", "w", "v"]},
+    ),
     "comment_inside": (b"a,b\n1,x\n# half way\n2,y\n", "comment", {"a": ["1", "2"], "b": ["x", "y"]}),
     "duplicate_names": (b"a,a,a_2\n1,2,3\n", "second time", {"a": ["1"], "a_3": ["2"], "a_2": ["3"]}),
     "empty_name": (b"a,,c\n1,2,x\n", "no name", {"a": ["1"], "column_2": ["2"], "c": ["x"]}),
@@ -374,7 +378,13 @@ def test_sqlite_tables_and_queries(database):
 
 @pytest.mark.parametrize(
     ("named", "said"),
-    [("", "holds 2 tables"), ("::ordres", "did you mean 'orders'"), ("::select nope from orders", "nope"), ("::select", "no rows"), ("::select * from orders where id > 9", "no rows")],
+    [
+        ("", "holds 2 tables"),
+        ("::ordres", "did you mean 'orders'"),
+        ("::select nope from orders", "nope"),
+        ("::select", "no rows"),
+        ("::select * from orders where id > 9", "no rows"),
+    ],
 )
 def test_databases_refuse_in_plain_words(database, named, said):
     with pytest.raises(DataError, match=said):

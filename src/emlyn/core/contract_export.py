@@ -49,7 +49,7 @@ def to_pandera(contract: Contract) -> str:
     """
     lines = ["import pandera.pandas as pa", "", "schema = pa.DataFrameSchema(", "    {"]
     for rule in contract.columns:
-        dtype = {"date": '"datetime64[ns]"', "number": "float", "boolean": "float"}.get(rule.kind, "None")
+        dtype = {"date": '"datetime64[us]"', "number": "float", "boolean": "float"}.get(rule.kind, "None")
         checks = _pandera_checks(rule)
         lines.append(f"        {rule.name!r}: pa.Column({dtype}, [{', '.join(checks)}], nullable={rule.nullable}, required={rule.required}),")
     lines.append("    },")

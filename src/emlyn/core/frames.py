@@ -63,10 +63,17 @@ def to_pandas(table: Table) -> pd.DataFrame:
         elif column.levels is not None:
             columns[name] = column.strings()
         elif column.kind == "date":
-            columns[name] = pd.to_datetime(pd.Series(column.values), unit="s")
+            columns[name] = _moments(column.values)
         else:
             columns[name] = column.values
     return pd.DataFrame(columns, index=pd.RangeIndex(table.rows))
+
+
+def _moments(seconds: np.ndarray) -> np.ndarray:
+    """Seconds since 1970 (n,) as datetime64 in microseconds, NaT for NaN."""
+    micro = np.where(np.isnan(seconds), 0.0, np.round(seconds * 1e6)).astype(np.int64).astype("datetime64[us]")
+    micro[np.isnan(seconds)] = np.datetime64("NaT")
+    return micro
 
 
 def from_arrow(source: pa.Table) -> Table:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +21,8 @@ from emlyn.types import Kind
 
 ENOUGH = 0.9
 """Share of the filled cells that must read as numbers for a text column to be one of numbers."""
+RARE_UNIT = 0.05
+"""Letters behind fewer than this share of the numbers are no unit: those cells are unreadable."""
 CODE_NAME = re.compile(
     r"(^|[_\s.\-])(zip|zip_?code|post_?code|postal(_?code)?|plz|area_?code|fips|naics|sic(_?code)?|icd\d*|ean|upc|sku|isbn|iban|ssn|phone|tel|fax|mobile)($|[_\s.\-])|zipcode$|postcode$",
     re.IGNORECASE,
@@ -88,25 +90,28 @@ class Texts:
     distinct: int
 
 
-def texts_of(column: Column, *, most: int = 100_000) -> Texts:
-    """The distinct texts of a coded column (k <= most, a fixed sample of the levels beyond)."""
+def texts_of(column: Column, *, most: int = 10_000) -> Texts:
+    """The distinct texts of a coded column; of more than `most` levels, the thousand most frequent and a fixed sample of the others."""
     assert column.levels is not None
     counts = column.counts()
     order = np.flatnonzero(counts)
     distinct = len(order)
     if distinct > most:
-        order = np.sort(np.random.default_rng(0).choice(order, most, replace=False))
+        top = order[np.argpartition(-counts[order], 1000)[:1000]]
+        rest = np.setdiff1d(order, top, assume_unique=True)
+        order = np.concatenate([top, np.random.default_rng(0).choice(rest, most - len(top), replace=False)])
     order = order[np.argsort(-counts[order], kind="stable")]
-    pairs: Counter[str] = Counter()
+    pairs: dict[str, int] = {}
     for level, count in zip(column.levels[order].tolist(), counts[order].tolist(), strict=True):
-        pairs[level.strip()] += count
-    words = {t for t in pairs if t.casefold() in NO_VALUE and not _is_level(t, pairs)}
+        text = level.strip()
+        pairs[text] = pairs.get(text, 0) + count
+    words = {t for t in pairs if len(t) < 14 and t.casefold() in NO_VALUE and not _is_level(t, pairs)}
     kept = [t for t in pairs if t not in words]
-    distinct = len(kept) if distinct <= most else distinct
-    return Texts(kept, np.array([pairs[t] for t in kept], dtype=np.int64), tuple(sorted(words)), int(sum(pairs[t] for t in kept)), distinct)
+    rows = int(counts.sum()) - sum(pairs[t] for t in words)
+    return Texts(kept, np.array([pairs[t] for t in kept], dtype=np.int64), tuple(sorted(words)), rows, distinct if distinct > most else len(kept))
 
 
-def _is_level(mark: str, others: Counter[str]) -> bool:
+def _is_level(mark: str, others: Mapping[str, int]) -> bool:
     """Whether a text that usually means "no value" is a level here: NA among continents or countries, ? + - as marks of their own."""
     if mark == "NA":
         two = [t for t in others if len(t) == 2 and t.isalpha() and t.isupper() and t != "NA"]
@@ -152,8 +157,12 @@ def _boolean(found: Texts) -> Guess | None:
 
 def _number(found: Texts, name: str, decimal: str) -> Guess | None:
     """Numbers written as text: grouped, with a decimal comma, a currency, a unit, a percent sign."""
-    soft = [t for t in found.texts if t.casefold() in NO_NUMBER]
-    pairs = [(t, c) for t, c in zip(found.texts, found.counts.tolist(), strict=True) if t.casefold() not in NO_NUMBER]
+    soft = [t for t in found.texts if len(t) < 16 and t.casefold() in NO_NUMBER]
+    pairs = (
+        [(t, c) for t, c in zip(found.texts, found.counts.tolist(), strict=True) if t not in set(soft)]
+        if soft
+        else list(zip(found.texts, found.counts.tolist(), strict=True))
+    )
     total = sum(c for _, c in pairs)
     if not total:
         return None
@@ -177,11 +186,9 @@ def _number(found: Texts, name: str, decimal: str) -> Guess | None:
         return None
     parse = replace(parse, missing=tuple(sorted({*found.missing, *soft})))
     read = number_reader(parse)
-    good = sum(c for t, c in pairs if read(t) is not None)
-    if good < ENOUGH * total:
-        return None
-    bad = [t for t, _ in pairs if read(t) is None]
-    return Guess("number", parse, _number_why(parse, bad, soft, good / total))
+    bad = [(t, c) for t, c in pairs if read(t) is None]
+    share = 1 - sum(c for _, c in bad) / total
+    return Guess("number", parse, _number_why(parse, [t for t, _ in bad], soft, share)) if share >= ENOUGH else None
 
 
 def _number_why(parse: Parse, bad: Sequence[str], soft: Sequence[str], share: float) -> str:
@@ -203,6 +210,7 @@ def _number_parse(matches: Sequence[re.Match[str]], decimal: str) -> Parse | Non
     decimal, thousands = _marks(digits, decimal)
     before = Counter(m["before"].strip() for m in matches if m["before"].strip())
     after = Counter(m["after"].strip().rstrip(".") for m in matches if m["after"].strip())
+    after = Counter({unit: n for unit, n in after.items() if n >= RARE_UNIT * len(matches) or unit in CURRENCY or unit == "%"})
     symbols = {b for b in before if b in CURRENCY or b in CURRENCY_CODES}
     if set(before) - symbols or len(symbols) > 1:
         return None
@@ -292,6 +300,18 @@ def infer_numbers(values: np.ndarray, name: str, *, is_target: bool = False) -> 
 
 def _counts_rows(values: np.ndarray) -> bool:
     return bool(values[0] in (0, 1) and np.all(np.diff(values) == 1))
+
+
+def told_date(values: np.ndarray) -> Parse:
+    """How whole numbers are dates, when the user says that they are: yyyymmdd, years, seconds or milliseconds since 1970."""
+    if not len(values):
+        return Parse()
+    eight = date_number_reader(Parse(dates=("yyyymmdd",)))
+    if all(eight(v) is not None for v in values[:1000].tolist()):
+        return Parse(dates=("yyyymmdd",))
+    if values.min() >= 1000 and values.max() <= 2999:
+        return Parse(dates=("%Y",))
+    return Parse(dates=("epoch_ms" if np.median(np.abs(values)) > 1e11 else "epoch_s",))
 
 
 def _numeric_dates(values: np.ndarray, name: str) -> Guess | None:

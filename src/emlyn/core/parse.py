@@ -48,6 +48,7 @@ Reader = Callable[[str], "float | None"]
 
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\Z", re.ASCII)
 _WHOLE_AS_FLOAT = re.compile(r"-?(?:0|[1-9]\d*)\.0+\Z", re.ASCII)
+_UNIT_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZµμ%°²³/"
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _EPOCH_DAY = datetime.date(1970, 1, 1).toordinal()
 
@@ -100,7 +101,7 @@ def date_text(seconds: float) -> str:
         moment = _EPOCH + datetime.timedelta(seconds=seconds)
     except OverflowError:
         return number_text(seconds)
-    return moment.strftime("%Y-%m-%d") if seconds % 86400 == 0 else moment.replace(tzinfo=None).isoformat()
+    return moment.date().isoformat() if seconds % 86400 == 0 else moment.replace(tzinfo=None).isoformat()
 
 
 def number_reader(parse: Parse) -> Reader:
@@ -108,40 +109,38 @@ def number_reader(parse: Parse) -> Reader:
     tokens = missing_tokens(parse, "number")
     affixes = sorted((a.strip() for a in parse.affixes if a.strip()), key=len, reverse=True)
     units = {k.casefold(): v for k, v in parse.scale.items()}
-    grouped = (
-        re.compile(rf"\d{{1,3}}(?:{re.escape(parse.thousands)}\d{{2,3}})*{re.escape(parse.thousands)}\d{{3}}(?!\d)", re.ASCII)
-        if parse.thousands
-        else None
-    )
-    sentinels = frozenset(parse.not_numbers)
+    mark, decimal, sentinels = parse.thousands, parse.decimal, frozenset(parse.not_numbers)
+    groups = re.compile(rf"[+-]?\d{{1,3}}(?:{re.escape(mark)}\d{{2,3}})*{re.escape(mark)}\d{{3}}(?!\d)", re.ASCII) if mark else None
 
     def plain(text: str) -> float | None:
-        if grouped is not None and parse.thousands in text:
-            match = grouped.match(text.lstrip("+-"))
-            if match is None or parse.thousands in text.lstrip("+-")[match.end() :]:
+        if groups is not None and mark in text:
+            match = groups.match(text)
+            if match is None or mark in text[match.end() :]:
                 return None
-            text = text.replace(parse.thousands, "")
-        if parse.decimal != ".":
-            text = text.replace(parse.decimal, ".")
+            text = text.replace(mark, "")
+        if decimal != ".":
+            text = text.replace(decimal, ".")
         return float(text) if _NUMBER.match(text) else None
 
     def bare(text: str) -> tuple[str, float]:
         """The digits alone, and the factor of the unit that stood behind them."""
+        text = text.replace("\u2212", "-").replace("\u202f", " ").replace("\xa0", " ")
         sign, factor = "", 1.0
         if text[:1] == "(" and text[-1:] == ")":
             sign, text = "-", text[1:-1].strip()
+        elif text[:1] in ("+", "-"):
+            sign, text = text[0], text[1:].lstrip()
         for affix in affixes:
             lowered, low = text.casefold(), affix.casefold()
             if lowered.startswith(low):
                 text = text[len(affix) :].strip()
             elif lowered.endswith(low):
                 text = text[: -len(affix)].strip()
-            elif lowered[:1] in "+-" and lowered[1:].lstrip().startswith(low):
-                text = text[0] + text[1:].lstrip()[len(affix) :].strip()
-        digits = len(text.rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZµμ%°²³/"))
-        if units and text[digits:].casefold() in units:
-            factor, text = units[text[digits:].casefold()], text[:digits].strip()
-        return sign + text, factor
+        if units:
+            digits = len(text.rstrip(_UNIT_LETTERS))
+            if text[digits:].casefold() in units:
+                factor, text = units[text[digits:].casefold()], text[:digits].strip()
+        return (sign + text) if text[:1] not in ("+", "-") else text if not sign else "", factor
 
     def read(text: str) -> float | None:
         value = plain(text)
@@ -150,12 +149,13 @@ def number_reader(parse: Parse) -> Reader:
             if low in tokens:
                 return NAN
             if low in ("true", "false"):
-                return float(low == "true")
-            digits, factor = bare(text.replace("\u2212", "-").replace("\u202f", " ").replace("\xa0", " "))
-            value = plain(digits)
-            if value is None:
-                return None
-            value *= factor
+                value = float(low == "true")
+            else:
+                digits, factor = bare(text)
+                value = plain(digits)
+                if value is None:
+                    return None
+                value *= factor
         if value in sentinels:
             return NAN
         return value if -BEYOND < value < BEYOND else None

@@ -193,7 +193,11 @@ def _line_end(data: Any, at: int) -> int:
 def _codes_further_on(data: Any, start: int, dialect: Dialect) -> frozenset[int]:
     """Columns with leading zeros or very long digits: in all of a file up to 4 MiB, in 64 evenly spread windows of a larger one."""
     size = len(data) - start
-    windows = [(start, len(data))] if size <= WINDOWS * WINDOW else [(start + size * k // WINDOWS, start + size * k // WINDOWS + WINDOW) for k in range(WINDOWS)]
+    windows = (
+        [(start, len(data))]
+        if size <= WINDOWS * WINDOW
+        else [(start + size * k // WINDOWS, start + size * k // WINDOWS + WINDOW) for k in range(WINDOWS)]
+    )
     mark = re.escape(dialect.delimiter.encode()) + b"\n\r" + re.escape(dialect.quote.encode())
     suspect = re.compile(rb"[" + mark + rb"][+-]?0\d|\d{16}")
     found: set[int] = set()

@@ -10,7 +10,7 @@ from typing import get_args
 import numpy as np
 
 from emlyn.context import Context
-from emlyn.core.infer import Guess, infer_numbers, infer_texts, texts_of
+from emlyn.core.infer import Guess, infer_numbers, infer_texts, texts_of, told_date
 from emlyn.core.infer_dates import date_formats
 from emlyn.core.parse import YES_NO
 from emlyn.core.reader import Read
@@ -108,8 +108,8 @@ def _told_guess(column: Column, told: str, decimal: str, name: str) -> Guess:
     kind: Kind = told  # type: ignore[assignment]
     why = f"named as {kind} (--type)"
     if not column.coded:
-        found = infer_numbers(column.values[~np.isnan(column.values)], name + "_date") if kind == "date" and column.kind == "number" else None
-        return Guess(kind, found.parse if found and found.kind == "date" else Parse(), why)
+        dates = kind == "date" and column.kind == "number"
+        return Guess(kind, told_date(column.values[~np.isnan(column.values)]) if dates else Parse(decimal=decimal), why)
     missing = texts_of(column).missing
     guess = infer_texts(Column("text", column.values, column.levels), name, decimal=decimal)
     if guess.kind == kind:

@@ -16,7 +16,7 @@ from emlyn.core.trials import ready
 from emlyn.errors import Unavailable
 from emlyn.records.options import TrainOptions
 from emlyn.records.plan import Plan, Recipe
-from emlyn.records.problem import Problem
+from emlyn.records.problem import Problem, SplitRule
 
 FEW = 300
 SAMPLE_FROM = 300_000
@@ -34,7 +34,7 @@ def plan(problem: Problem, data: Dataset, options: TrainOptions, context: Contex
     sample = SAMPLE_FROM // 2 if len(data) > SAMPLE_FROM else 0
     if sample:
         costs = replace(costs, rows=sample)
-    folds, why = fold_count(data, recipes, seconds * max(1, context.threads), costs)
+    folds, why = fold_count(data, problem.split, recipes, seconds * max(1, context.threads), costs)
     refit = folds == 1 or sample > 0 or problem.split.kind == "time" or options.max_latency is not None
     made = Plan(recipes, folds, why, sample=sample, threads=context.threads, refit=refit, max_latency=options.max_latency, trials=options.trials)
     context.emit("plan", f"{len(recipes)} recipes on {folds} folds: {why}", recipes=[r.name for r in recipes], folds=folds)
@@ -61,7 +61,7 @@ def portfolio(problem: Problem, data: Dataset, costs: Costs, context: Context) -
     return recipes
 
 
-def fold_count(data: Dataset, recipes: tuple[Recipe, ...], core_seconds: float, costs: Costs) -> tuple[int, str]:
+def fold_count(data: Dataset, rule: SplitRule, recipes: tuple[Recipe, ...], core_seconds: float, costs: Costs) -> tuple[int, str]:
     """As many folds, at most 8, as let a first round of different learners finish in 60 % of the time; fewer rows ask for more folds."""
     n = len(data)
     most = 8 if n < 20_000 else 5
@@ -77,6 +77,6 @@ def fold_count(data: Dataset, recipes: tuple[Recipe, ...], core_seconds: float, 
     groups = None if data.group is None else len(np.unique(data.group))
     if groups is not None and groups < folds:
         return max(2, groups), f"{why}; there are {groups} groups"
-    if data.time is not None:
+    if rule.kind == "time":
         folds = min(folds, 5)
     return min(folds, max(2, n)), why

@@ -167,7 +167,7 @@ def _sureness(evidence: Evidence) -> Section:
         lead = f"{label} is {words.between(m.low, m.high)}: what was seen agrees with any value in that range (95 %), so do not bet on its middle."
     how = f"Measured on {words.measured_on(evaluation)}."
     if evaluation.openings:
-        how += f" These rows have been opened {words.plural(evaluation.openings, 'time')}." + (
+        how += f" These rows have been opened {words.times(evaluation.openings)}." + (
             " Each further look makes the number a little too kind." if evaluation.openings > 1 else ""
         )
     lead = words.sentence(lead)

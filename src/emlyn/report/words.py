@@ -169,6 +169,10 @@ def plural(n: float, one: str, many: str = "") -> str:
     return f"{count(n)} {one if n == 1 else many or one + 's'}"
 
 
+def times(n: int) -> str:
+    return {1: "once", 2: "twice"}.get(n, f"{n:,} times")
+
+
 def seconds(s: float) -> str:
     if s < 1:
         return f"{1000 * s:.0f} ms"

@@ -10,10 +10,10 @@ import time
 
 import httpx
 import pytest
-from service_kit import BAD, CONTRACT, PRICE, ROW, Settings, kit, probability, running, served
 
 from emlyn.doors.server.app import doors
 from emlyn.doors.server.openapi import openapi
+from service_kit import BAD, CONTRACT, PRICE, ROW, Settings, kit, probability, running, served
 
 NAMES = [rule.name for rule in CONTRACT.columns]
 P = probability(ROW)
@@ -21,7 +21,12 @@ P = probability(ROW)
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    made = kit(tmp_path_factory.mktemp("log"), served(), served("price", problem=PRICE), settings=Settings(poll_s=0, vertex_predict="/predict", vertex_health="/alive"))
+    made = kit(
+        tmp_path_factory.mktemp("log"),
+        served(),
+        served("price", problem=PRICE),
+        settings=Settings(poll_s=0, vertex_predict="/predict", vertex_health="/alive"),
+    )
     yield made
     made.service.log.close()
 
@@ -108,7 +113,11 @@ def test_the_same_key_gets_the_same_reply_and_one_record(found):
 
 def test_feedback_joins_and_says_what_it_does_not_know(found):
     (answer,) = post(found, "/v1/predict", {"rows": [ROW], "keys": ["joined"]}).json()["predictions"]
-    labels = [{"prediction_id": answer["prediction_id"], "label": "no"}, {"prediction_id": "unheard", "label": "yes"}, {"key": "joined", "label": "yes"}]
+    labels = [
+        {"prediction_id": answer["prediction_id"], "label": "no"},
+        {"prediction_id": "unheard", "label": "yes"},
+        {"key": "joined", "label": "yes"},
+    ]
     assert post(found, "/v1/feedback", {"labels": labels}, "feedback").json() == {"accepted": 3, "unknown": ["unheard"]}
     joined = {r["prediction_id"]: r["label"] for r in found.service.log.labelled("churn")}
     assert joined[answer["prediction_id"]] == '"yes"'
@@ -195,7 +204,11 @@ def test_one_line_per_record_in_csv_and_json_lines_refused_rows_included(found):
 
 
 def test_sagemaker_headers_come_back_and_give_the_prediction_its_id(found):
-    headers = {"X-Amzn-SageMaker-Inference-Id": "inf-42", "X-Amzn-SageMaker-Custom-Attributes": "trace=1", "X-Amzn-SageMaker-Target-Variant": "ignored"}
+    headers = {
+        "X-Amzn-SageMaker-Inference-Id": "inf-42",
+        "X-Amzn-SageMaker-Custom-Attributes": "trace=1",
+        "X-Amzn-SageMaker-Target-Variant": "ignored",
+    }
     reply = post(found, "/invocations", {"instances": [ROW]}, **headers)
     assert reply.json()["predictions"][0]["prediction_id"] == "inf-42"
     assert reply.headers["x-amzn-sagemaker-custom-attributes"] == "trace=1"
@@ -363,7 +376,10 @@ def test_fifty_hot_swaps_under_mixed_load_drop_no_request_and_lose_no_record(tmp
                     acknowledged.extend(p["prediction_id"] for p in reply.json()["predictions"])
 
     with running(made) as address:
-        jobs = [(json.dumps({"rows": [ROW]}), "application/json", True)] * 3 + [("{" * 500, "application/json", False), (b"\xff" * 100, "text/plain", False)]
+        jobs = [(json.dumps({"rows": [ROW]}), "application/json", True)] * 3 + [
+            ("{" * 500, "application/json", False),
+            (b"\xff" * 100, "text/plain", False),
+        ]
         threads = [threading.Thread(target=load, args=(address, *job)) for job in jobs]
         for thread in threads:
             thread.start()

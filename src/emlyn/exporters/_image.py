@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import shlex
 import sys
 from importlib import metadata, resources
 from pathlib import Path
@@ -41,6 +42,11 @@ def safe(kind: str, text: str) -> str:
     if not SAFE[kind].fullmatch(text):
         raise ModelError(f"{text[:80]!r} cannot be the {kind} of an image", allowed=SAFE[kind].pattern)
     return text
+
+
+def quoted(path: Path) -> str:
+    """A path as one word of a shell command."""
+    return shlex.quote(str(path))
 
 
 def slug(name: str) -> str:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from emlyn.core.exporter import Exportable, Exported, Exporter, write_all
-from emlyn.exporters._image import MODEL, context, slug
+from emlyn.exporters._image import MODEL, context, quoted, slug
 from emlyn.plugins import hook
 
 GATEWAY = "The platform authenticates callers, so its routes need no token of ours (EMLYN_OPEN in the Dockerfile); every other route still does."
@@ -35,9 +35,9 @@ class SageMaker:
             (
                 f"aws ecr create-repository --repository-name {name}",
                 "aws ecr get-login-password | docker login --username AWS --password-stdin $ACCOUNT.dkr.ecr.$REGION.amazonaws.com",
-                f"docker build -t {image} {out} && docker push {image}",
+                f"docker build -t {image} {quoted(out)} && docker push {image}",
                 f"aws sagemaker create-model --model-name {model} --primary-container Image={image} --execution-role-arn $ROLE",
-                f"aws sagemaker create-endpoint-config --cli-input-json file://{out}/endpoint-config.json",
+                f"aws sagemaker create-endpoint-config --cli-input-json file://{quoted(out)}/endpoint-config.json",
                 f"aws sagemaker create-endpoint --endpoint-name {name} --endpoint-config-name {model}",
             ),
             (GATEWAY, "Bodies: CSV without a header in the order of the contract, JSON or JSON lines. The Inference-Id becomes the prediction id."),
@@ -58,7 +58,7 @@ class Vertex:
         return Exported(
             write_all(out, files),
             (
-                f"gcloud builds submit {out} --tag {image}",
+                f"gcloud builds submit {quoted(out)} --tag {image}",
                 f"gcloud ai models upload --region=$REGION --display-name={name} {upload}",
                 f"gcloud ai endpoints create --region=$REGION --display-name={name}",
                 "gcloud ai endpoints deploy-model $ENDPOINT --region=$REGION --model=$MODEL --display-name=champion --machine-type=n1-standard-2",
@@ -84,7 +84,7 @@ class KServe:
         files = {**context(what, environment=served), "inference-service.yaml": _service(name, image)}
         return Exported(
             write_all(out, files),
-            (f"docker build -t {image} {out} && docker push {image}", f"kubectl apply -f {out}/inference-service.yaml"),
+            (f"docker build -t {image} {quoted(out)} && docker push {image}", f"kubectl apply -f {quoted(out)}/inference-service.yaml"),
             (GATEWAY, "Put your own registry's name into inference-service.yaml and the command."),
         )
 
@@ -132,7 +132,7 @@ class CloudRun:
             write_all(out, context(what, environment={"EMLYN_ALLOWED_HOSTS": "*"})),
             (
                 "openssl rand -hex 32 | gcloud secrets create emlyn-token --data-file=-",
-                f"gcloud run deploy {name} --source {out} --no-allow-unauthenticated --set-secrets EMLYN_TOKEN=emlyn-token:latest",
+                f"gcloud run deploy {name} --source {quoted(out)} --no-allow-unauthenticated --set-secrets EMLYN_TOKEN=emlyn-token:latest",
             ),
             (
                 "Cloud Run ends a container 10 s after SIGTERM; requests in flight get 8 s.",
@@ -169,9 +169,9 @@ request_settings:
         return Exported(
             write_all(out, files),
             (
-                f"az acr build --registry $REGISTRY --image {name}:{what.version.version} {out}",
+                f"az acr build --registry $REGISTRY --image {name}:{what.version.version} {quoted(out)}",
                 f"az ml online-endpoint create --name {name}",
-                f"az ml online-deployment create --file {out}/deployment.yaml --all-traffic",
+                f"az ml online-deployment create --file {quoted(out)}/deployment.yaml --all-traffic",
             ),
             (GATEWAY,),
         )

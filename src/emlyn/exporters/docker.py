@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from emlyn.core.exporter import Exportable, Exported, Exporter, write_all
-from emlyn.exporters._image import context, slug
+from emlyn.exporters._image import context, quoted, slug
 from emlyn.plugins import hook
 
 
@@ -20,7 +20,7 @@ class Docker:
         return Exported(
             write_all(out, context(what)),
             (
-                f"docker build -t {image} {out}",
+                f"docker build -t {image} {quoted(out)}",
                 f"docker run --rm --read-only --tmpfs /tmp --cap-drop ALL -p 127.0.0.1:8080:8080 -e EMLYN_TOKEN=$(openssl rand -hex 32) {image}",
             ),
             (

@@ -13,7 +13,7 @@ from emlyn.core.exporter import Exportable, Exported, Exporter, write_all
 from emlyn.core.frames import to_pandas, to_table
 from emlyn.core.model import Model
 from emlyn.core.table import Column, Table, text_column
-from emlyn.exporters._image import MODEL, requirements, wheel_of_emlyn
+from emlyn.exporters._image import MODEL, quoted, requirements, wheel_of_emlyn
 from emlyn.plugins import hook
 
 
@@ -44,8 +44,8 @@ class MLflow:
         return Exported(
             write_all(out, files),
             (
-                f"python -c \"import mlflow; print(mlflow.pyfunc.load_model('{out}').predict(rows))\"",
-                f"mlflow models serve -m {out} --env-manager local",
+                f"mlflow models predict -m {quoted(out)} -t csv -i rows.csv --env-manager local",
+                f"mlflow models serve -m {quoted(out)} --env-manager local",
             ),
             ("The contract checks and reads the rows, so the folder carries no MLflow signature, which would refuse what the contract accepts.",),
         )

@@ -20,7 +20,7 @@ from emlyn.service.pool import Pool, Served
 from emlyn.service.prediction_log import PredictionLog, Record, Reply
 from emlyn.service.scorer import Answer
 
-INLINE_S = 0.0015
+INLINE_S = 0.005
 """Requests expected to cost less than this are scored on the event loop: a hop to a thread and back costs more than it frees."""
 
 Row = Mapping[str, Any]

@@ -1,0 +1,186 @@
+"""Exports: complete, exact about what they need, and without a way for a name to become an instruction."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emlyn.core import archive
+from emlyn.core.contract import conform, contract_of
+from emlyn.core.dataset import rows_dataset
+from emlyn.core.exporter import Exportable
+from emlyn.core.frames import to_table
+from emlyn.core.learner import Effort
+from emlyn.core.model import Member, Model
+from emlyn.core.parts import below
+from emlyn.core.prep import fit_encoder
+from emlyn.doors.exports import exporters
+from emlyn.doors.server.app import doors
+from emlyn.errors import ModelError
+from emlyn.exporters import _image
+from emlyn.plugins import find
+from emlyn.records.data_card import ColumnCard, DataCard
+from emlyn.records.manifest import Manifest
+from emlyn.records.plan import Recipe
+from emlyn.records.problem import Problem
+from emlyn.records.run import ModelVersion
+from emlyn.service.limits import Settings
+
+HTTP = Path(__file__).resolve().parent.parent / "docs" / "http.md"
+ROWS = 300
+
+
+def rows(seed: int = 0, count: int = ROWS) -> list[dict]:
+    rng = np.random.default_rng(seed)
+    return [
+        {
+            "age": None if rng.random() < 0.1 else float(rng.integers(18, 90)),
+            "income": float(np.round(rng.lognormal(8, 1), 2)),
+            "plan": None if rng.random() < 0.05 else str(rng.choice(["basic", "gold", "silver", "it's \"odd\""])),
+            "smoker": str(rng.choice(["yes", "no"])),
+        }
+        for _ in range(count)
+    ]
+
+
+KINDS = {"age": "number", "income": "number", "plan": "category", "smoker": "category"}
+
+
+def trained(learners: list[tuple[str, str]], task: str = "binary") -> Model:
+    """A model of the named (recipe, learner), learned on made-up rows."""
+    raw = to_table(rows())
+    cards = tuple(ColumnCard(n, k, missing=int(raw[n].missing.sum()), rows=ROWS, distinct=10) for n, k in KINDS.items())
+    contract = contract_of(DataCard("made up", ROWS, cards), list(KINDS), raw)
+    typed = conform(raw, contract).table
+    signal = np.nan_to_num(typed["age"].values, nan=50) / 20 + (typed["plan"].strings() == "gold") * 2 - np.log(typed["income"].values) / 3
+    noisy = signal + np.random.default_rng(1).normal(0, 0.5, ROWS)
+    classes: tuple[str, ...] = ()
+    if task == "regression":
+        answers, problem = noisy * 100, Problem("regression", "y", "rmse", "minimize")
+    else:
+        cuts = np.quantile(noisy, [0.5] if task == "binary" else [0.33, 0.66])
+        answers, classes = np.digitize(noisy, cuts), ("no", "yes") if task == "binary" else ("a", "b", "c")
+        problem = Problem(task, "y", "log_loss", "minimize", classes, classes[-1])
+    data = rows_dataset(typed, answers, classes=len(classes))
+    encoder = fit_encoder(typed)
+    data.shared["encoder"] = encoder
+    members = []
+    for name, learner in learners:
+        found = find("learners", learner)
+        if found.missing():
+            pytest.skip(found.missing())
+        recipe = next((r for r in found.recipes(problem, data) if r.name == name), None) or Recipe(name, learner, {})
+        members.append(Member(recipe, 1 / len(learners), (found.fit(recipe, data, None, Effort(20, 1, 0, steps=30)),)))
+    bounds = (float(answers.min()), float(answers.max())) if task == "regression" else None
+    return Model(problem, tuple(members), max(1, len(classes)), encoder, contract, bounds=bounds)
+
+
+def exportable(tmp_path: Path, model: Model, name: str = "churn") -> Exportable:
+    path = tmp_path / "m.emlyn"
+    archive.write(path, below("model", model.save()), Manifest({}, name=name, version=3, problem=model.problem))
+    version = ModelVersion(name, 3, "0" * 64, "", model.problem.task, "y", model.problem.metric, "2026-01-01T00:00:00+00:00", path=str(path))
+    return Exportable(model, version, to_table(rows(7, 120)))
+
+
+@pytest.fixture(scope="module")
+def linear():
+    return trained([("linear", "linear")])
+
+
+def opened(path: Path) -> dict[str, str]:
+    return {p.relative_to(path).as_posix(): p.read_text() for p in path.rglob("*") if p.is_file() and p.suffix not in (".emlyn", ".whl")}
+
+
+@pytest.mark.parametrize("target", ["docker", "sagemaker", "vertex", "kserve", "cloudrun", "azureml"])
+def test_a_context_builds_from_its_own_files_alone(tmp_path, linear, target):
+    out = tmp_path / target
+    found = exporters()[target].export(exportable(tmp_path, linear), out)
+    assert sorted(found.files) == sorted(str(p) for p in out.rglob("*") if p.is_file())
+    assert found.commands
+    dockerfile = (out / "Dockerfile").read_text()
+    for line in dockerfile.splitlines():
+        if line.startswith("COPY"):
+            assert (out / line.split()[1]).is_file(), "only what is in the context can be copied"
+    assert 'ENTRYPOINT ["python", "-m", "emlyn.doors.server"]' in dockerfile, "exec form, so that `serve` may be the argument"
+    assert ("USER 10001" in dockerfile) == (target != "sagemaker"), "SageMaker alone expects root"
+    assert ("EMLYN_OPEN" in dockerfile) == (target in ("sagemaker", "vertex", "kserve", "azureml"))
+    archive.open(out / "model.emlyn")
+
+
+def test_requirements_are_pinned_and_hold_what_the_members_need(tmp_path, linear):
+    plain = _image.requirements(exportable(tmp_path, linear)).splitlines()
+    assert all(re.fullmatch(r"[a-z0-9.-]+==[0-9][A-Za-z0-9.!+]*", line) for line in plain)
+    names = {line.split("==")[0] for line in plain}
+    assert {"numpy", "starlette", "uvicorn", "orjson", "sqlalchemy", "msgspec"} <= names
+    assert not names & {"lightgbm", "catboost", "scikit-learn", "pandas", "pyarrow", "typer", "jinja2", "plotly", "emlyn"}
+    boosted = _image.requirements(exportable(tmp_path, trained([("lightgbm-extra", "lightgbm")])))
+    assert "lightgbm==" in boosted
+
+
+def test_the_wheel_is_whole_and_the_same_each_time():
+    name, data = _image.wheel_of_emlyn()
+    assert (name, data) == _image.wheel_of_emlyn()
+    with zipfile.ZipFile(io.BytesIO(data)) as wheel:
+        names = wheel.namelist()
+        assert {"emlyn/__init__.py", "emlyn/doors/server/__main__.py", "emlyn/doors/server/pages/docs.html"} <= set(names)
+        record = next(n for n in names if n.endswith("RECORD"))
+        assert len(wheel.read(record).decode().splitlines()) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("package", "numpy\nRUN curl evil"), ("package", "a b"), ("package", "$(x)"), ("version", "1.0 && rm"), ("version", "1\n"), ("image", "python:3\nUSER root"),
+        ("image", "--platform=x python"), ("variable", "A=B C"), ("value", 'x"\nRUN y'), ("value", "a b"), ("value", "$(id)"), ("value", "`id`"), ("image", "évil"),
+    ],
+)  # fmt: skip
+def test_no_field_of_a_dockerfile_can_become_an_instruction(kind, text):
+    with pytest.raises(ModelError):
+        _image.safe(kind, text)
+
+
+@pytest.mark.parametrize("name", ['x"; rm -rf /; "', "a\nRUN evil", "$(id)", "../../etc", "Ünïcode ☃", "-" * 80])
+def test_a_model_may_be_called_anything_and_commands_stay_commands(tmp_path, linear, name):
+    for target in ("docker", "sagemaker", "kserve"):
+        found = exporters()[target].export(exportable(tmp_path, linear, name), tmp_path / "out" / target)
+        joined = "\n".join([*found.commands, *opened(tmp_path / "out" / target).values()])
+        assert name not in joined
+        assert not re.search(r"rm -rf /;|RUN evil|\$\(id\)", joined)
+
+
+def test_mlflow_loads_it_and_gives_the_same_numbers(tmp_path, linear):
+    what = exportable(tmp_path, linear)
+    out = tmp_path / "mlflow"
+    exporters()["mlflow"].export(what, out)
+    described = json.loads((out / "MLmodel").read_text())
+    flavour = described["flavors"]["python_function"]
+    from emlyn.exporters.mlflow import _load_pyfunc
+
+    frame = pytest.importorskip("pandas").DataFrame(rows(7, 120))
+    wanted = linear.predict(what.rows)
+    ours = _load_pyfunc(str(out / flavour["data"])).predict(frame)
+    assert np.allclose(ours["probability_yes"], wanted.probabilities[:, 1], rtol=1e-12, atol=0)
+    assert ours["prediction"].tolist() == wanted.values.tolist()
+    mlflow = pytest.importorskip("mlflow")
+    theirs = mlflow.pyfunc.load_model(str(out)).predict(frame)
+    assert np.allclose(theirs["probability_yes"], wanted.probabilities[:, 1], rtol=1e-12, atol=0)
+
+
+def test_openapi_is_the_document_of_the_service(tmp_path, linear):
+    exporters()["openapi"].export(exportable(tmp_path, linear), tmp_path / "o")
+    document = json.loads((tmp_path / "o" / "openapi.json").read_text())
+    assert set(document["components"]["schemas"]["Row_churn"]["properties"]) == set(KINDS)
+
+
+def test_http_md_lists_every_route_with_its_scope():
+    text = HTTP.read_text()
+    for door in doors(Settings()):
+        access = "none" if door.access == "public" else door.access
+        assert f"| `{door.method} {door.path}` | {access} |" in text, f"{door.method} {door.path}"
+    assert len(re.findall(r"^\| `(GET|POST|PUT|DELETE) ", text, re.MULTILINE)) == len(doors(Settings()))

@@ -49,7 +49,9 @@ def python_page() -> str:
         if inspect.isclass(found):
             for method, function in inspect.getmembers(found, inspect.isfunction):
                 if not method.startswith("_") and function.__module__.startswith("emlyn"):
-                    lines += [f"- `{method}{_signature(function)}`: {inspect.cleandoc(function.__doc__ or '').splitlines()[0] if function.__doc__ else ''}"]
+                    lines += [
+                        f"- `{method}{_signature(function)}`: {inspect.cleandoc(function.__doc__ or '').splitlines()[0] if function.__doc__ else ''}"
+                    ]
             lines.append("")
     return "\n".join(lines)
 

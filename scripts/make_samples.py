@@ -41,7 +41,12 @@ def main() -> None:
                 cells[name] = german(100 * value) + " %"
             if name == "mean_perimeter":
                 cells[name] += " mm"
-        for name, mark, share in (("mean_texture", "n/a", 0.03), ("worst_concavity", "", 0.02), ("area_error", "?", 0.02), ("worst_texture", "-999", 0.02)):
+        for name, mark, share in (
+            ("mean_texture", "n/a", 0.03),
+            ("worst_concavity", "", 0.02),
+            ("area_error", "?", 0.02),
+            ("worst_texture", "-999", 0.02),
+        ):
             if rng.random() < share:
                 cells[name] = mark
         cells["diagnosis"] = str(rng.choice(SPELLINGS[label]))

@@ -29,7 +29,6 @@ BROAD_EXCEPT_ALLOWED = ("core/executor.py", "executors/", "plugins.py", "doors/"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
-
 def module_of(path: Path) -> str:
     parts = path.relative_to(SRC).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
@@ -81,7 +80,9 @@ def test_imports_point_downwards(path: Path) -> None:
         below, other = floor_of(target)
         siblings_may_meet = floor in (0, 1, 2, 4, 5) and below == floor
         inside_one_room = room == other and (room not in ("stages", "learners", "checks", "tasks") or _is_helper(target))
-        assert below < floor or siblings_may_meet or inside_one_room, f"{module} imports {target}: imports point downwards, siblings never import each other"
+        assert below < floor or siblings_may_meet or inside_one_room, (
+            f"{module} imports {target}: imports point downwards, siblings never import each other"
+        )
 
 
 def _is_helper(module: str) -> bool:
@@ -198,4 +199,6 @@ def test_dataframe_libraries_stay_at_the_edges() -> None:
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             for name in names:
                 if name.split(".")[0] in ("pandas", "polars", "narwhals", "pyarrow", "duckdb"):
-                    assert where.startswith(edges), f"{where} imports {name}: dataframe libraries stay in core/frames.py, readers and learner adapters"
+                    assert where.startswith(edges), (
+                        f"{where} imports {name}: dataframe libraries stay in core/frames.py, readers and learner adapters"
+                    )

@@ -20,6 +20,7 @@ from emlyn.core.ensembling import blend
 from emlyn.core.machine import describe_machine, package_versions
 from emlyn.core.model import Model
 from emlyn.core.reader import Read, read
+from emlyn.core.registry import name_from
 from emlyn.core.run_journal import RunJournal, code_version, fingerprint
 from emlyn.core.splits import sealed_rows
 from emlyn.core.structure import answers_column, time_seconds
@@ -75,7 +76,12 @@ def train(source: Any, options: TrainOptions, context: Context, draw: Callable[[
     found = _read(source, context)
     if options.target is None:
         near = ", ".join(list(found.table)[-8:])
-        raise OptionError("no target was named", where="--target", allowed=f"a column of {found.source}", next_step=f"name the column to predict; the last ones are: {near}")
+        raise OptionError(
+            "no target was named",
+            where="--target",
+            allowed=f"a column of {found.source}",
+            next_step=f"name the column to predict; the last ones are: {near}",
+        )
     with _stage(context, "profile"):
         card = profile(found, options, context)
     mark = fingerprint(card.digest, options, code_version())
@@ -86,12 +92,14 @@ def train(source: Any, options: TrainOptions, context: Context, draw: Callable[[
         model = combine(ready, trials, context)
         with _stage(context, "evaluate"):
             evaluation = _evaluate(model, trials, ready, options, context)
+            if ready.sealed is not None and not options.test:
+                evaluation = replace(evaluation, openings=journal.open_seal(card.digest))
         with _stage(context, "explain"):
             explanation = explain(model, _rows_to_explain(ready), ready.audit.problem, context)
         evidence = gather(ready, trials, evaluation, explanation, options)
         with _stage(context, "package"):
             report = draw(evidence)
-            version = package(model, evidence, report, options.name or default_name(found.source, options), context)
+            version = package(model, evidence, report, options.name or name_from(PurePath(found.source.split("::")[0]).name.split(".")[0]), context)
         journal.finish({"model": f"{version.name}:{version.version}"})
     return Trained(version, replace(evidence, model=f"{version.name}:{version.version}"), model, report)
 
@@ -168,7 +176,9 @@ def as_dataset(raw: Table, card: DataCard, problem: Problem) -> Dataset:
         weight = conform(raw.select([problem.weight]), contract_of(card, (problem.weight,))).table[problem.weight].values
         if not (np.isfinite(weight).all() and (weight >= 0).all() and weight.sum() > 0):
             raise DataError(
-                "weights must be numbers of at least 0, not all 0, without gaps", where=f"column {problem.weight!r}", next_step="fill the gaps, or leave --weight out"
+                "weights must be numbers of at least 0, not all 0, without gaps",
+                where=f"column {problem.weight!r}",
+                next_step="fill the gaps, or leave --weight out",
             )
     return rows_dataset(
         typed,
@@ -216,16 +226,12 @@ def gather(ready: Prepared, trials: Trials, evaluation: Evaluation, explanation:
     )
 
 
-def default_name(source: str, options: TrainOptions) -> str:
-    """A model name from the file's name: letters, digits, `-` and `_`."""
-    stem = PurePath(source.split("::")[0]).name.split(".")[0] or options.target or "model"
-    return "".join(c if c.isalnum() or c in "-_" else "-" for c in stem).strip("-").lower() or "model"
-
-
 def _read(source: Any, context: Context) -> Read:
     with _stage(context, "read"):
         found = source if isinstance(source, Read) else read(source)
-        context.emit("read", f"{found.table.rows:,} rows x {len(found.table):,} columns from {found.source}", rows=found.table.rows, columns=len(found.table))
+        context.emit(
+            "read", f"{found.table.rows:,} rows x {len(found.table):,} columns from {found.source}", rows=found.table.rows, columns=len(found.table)
+        )
     return found
 
 
@@ -251,7 +257,11 @@ def labelled(found: Read, card: DataCard, problem: Problem) -> Dataset:
         )
     rows = target_rows(found.table, card, problem)
     if not rows.any():
-        raise DataError("no row has an answer that the training table knows", where=f"{found.source}, column {problem.target!r}", allowed=", ".join(problem.classes[:20]))
+        raise DataError(
+            "no row has an answer that the training table knows",
+            where=f"{found.source}, column {problem.target!r}",
+            allowed=", ".join(problem.classes[:20]),
+        )
     return as_dataset(found.table.take(rows), card, replace(problem, group="", time="", weight=""))
 
 
@@ -261,7 +271,9 @@ def _journaled(journal: RunJournal, options: TrainOptions, context: Context) -> 
     budget = replace(context.budget, seconds=max(1.0, context.budget.seconds - journal.spent_before)) if journal.resumed else context.budget
     context = context.with_(budget=budget, sink=fan_out(context.sink, journal.sink))
     if journal.resumed:
-        context.emit("resume", f"continuing the run that was interrupted after {journal.spent_before:.0f} s: {budget.left:.0f} s are left", left=budget.left)
+        context.emit(
+            "resume", f"continuing the run that was interrupted after {journal.spent_before:.0f} s: {budget.left:.0f} s are left", left=budget.left
+        )
     return context
 
 

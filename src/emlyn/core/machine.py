@@ -8,7 +8,21 @@ import time
 from importlib import metadata
 from pathlib import Path
 
-PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "scikit-learn", "lightgbm", "catboost", "xgboost-cpu", "optuna", "sqlalchemy", "starlette", "ray", "torch")
+PACKAGES = (
+    "numpy",
+    "scipy",
+    "pandas",
+    "pyarrow",
+    "scikit-learn",
+    "lightgbm",
+    "catboost",
+    "xgboost-cpu",
+    "optuna",
+    "sqlalchemy",
+    "starlette",
+    "ray",
+    "torch",
+)
 CGROUP = Path("/sys/fs/cgroup")
 
 

@@ -155,8 +155,10 @@ def _group_sides(data: Dataset, count: int, rng: np.random.Generator, stratify: 
     order = order[np.argsort(-table[order].max(axis=1), kind="stable")]
     load, place = np.zeros((count, table.shape[1])), np.empty(groups, dtype=np.int64)
     for g in order:
-        cost = (load + share[g]).std(axis=0).mean() if count == 1 else np.array(
-            [np.where(np.arange(count)[:, None] == k, load + share[g], load).std(axis=0).mean() for k in range(count)]
+        cost = (
+            (load + share[g]).std(axis=0).mean()
+            if count == 1
+            else np.array([np.where(np.arange(count)[:, None] == k, load + share[g], load).std(axis=0).mean() for k in range(count)])
         )
         place[g] = int(np.argmin(np.round(cost, 12) + 1e-13 * load.sum(axis=1)))
         load[place[g]] += share[g]

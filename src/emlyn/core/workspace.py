@@ -14,10 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from emlyn.core.durable import make_folder as make_folder
-from emlyn.core.durable import may_write
-from emlyn.core.durable import write_durably as write_durably
-from emlyn.core.durable import writing as writing
+from emlyn.core.durable import make_folder, may_write, write_durably
 
 if TYPE_CHECKING:
     from emlyn.core.store import Store

@@ -24,7 +24,12 @@ def act(action: str, name: str, scopes: tuple[str, ...]) -> dict[str, Any]:
     tokens, folder = open_tokens(ServeOptions()), Workspace.find().keys
     if action == "new-token":
         secret = tokens.create(name, scopes or USUAL)
-        return {"name": name, "scopes": list(scopes or USUAL), "token": secret, "lines": [f"{name}: {secret}", "It is shown this once. Send it as: Authorization: Bearer TOKEN"]}
+        return {
+            "name": name,
+            "scopes": list(scopes or USUAL),
+            "token": secret,
+            "lines": [f"{name}: {secret}", "It is shown this once. Send it as: Authorization: Bearer TOKEN"],
+        }
     if action == "revoke":
         tokens.revoke(name)
         return {"name": name, "lines": [f"{name} is revoked"]}
@@ -36,5 +41,7 @@ def act(action: str, name: str, scopes: tuple[str, ...]) -> dict[str, Any]:
         write_durably(make_folder(folder) / f"{key}.pub", Path(name).read_bytes())
         return {"trusted": key, "lines": [f"Model files signed by {key} are trusted from now on"]}
     known = [{"name": t.name, "scopes": list(t.scopes)} for t in tokens]
-    lines = [f"{t['name']}: {', '.join(t['scopes'])}" for t in known] or [f"No token yet. Make one: emlyn keys new-token NAME --scope {' --scope '.join(SCOPES[:2])}"]
+    lines = [f"{t['name']}: {', '.join(t['scopes'])}" for t in known] or [
+        f"No token yet. Make one: emlyn keys new-token NAME --scope {' --scope '.join(SCOPES[:2])}"
+    ]
     return {"tokens": known, "signing": (folder / signing.SECRET_FILE).exists(), "lines": lines}

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from emlyn.core import units
+from emlyn.core.registry import check_name
 from emlyn.errors import OptionError
 from emlyn.records.options import TrainOptions
 from emlyn.types import Kind
@@ -30,7 +31,9 @@ def train_options(given: Mapping[str, Any]) -> TrainOptions:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
             raise OptionError(
-                f"there is no option {name!r}", allowed=", ".join(known), next_step=f"did you mean {near[0]!r}?" if near else "see: emlyn train --help"
+                f"there is no option {name!r}",
+                allowed=", ".join(known),
+                next_step=f"did you mean {near[0]!r}?" if near else "see: emlyn train --help",
             )
     if "budget" in said:
         said["budget"] = units.seconds(said["budget"], "budget")
@@ -45,11 +48,15 @@ def train_options(given: Mapping[str, Any]) -> TrainOptions:
             said[name] = (said[name],) if isinstance(said[name], str) else tuple(said[name])
     for name in POSITIVE:
         if name in said and not (isinstance(said[name], int | float) and not isinstance(said[name], bool) and said[name] > 0):
-            raise OptionError(f"--{name.replace('_', '-')} {said[name]}", allowed="a number above 0", next_step="leave the option out for the default")
+            raise OptionError(
+                f"--{name.replace('_', '-')} {said[name]}", allowed="a number above 0", next_step="leave the option out for the default"
+            )
     if said.get("repairs", "safe") not in REPAIRS:
         raise OptionError(f"--repairs {said['repairs']}", allowed=", ".join(REPAIRS), next_step="`safe` is the default")
     if not isinstance(said.get("seed", 0), int) or not 0 <= said.get("seed", 0) < 2**32:
         raise OptionError(f"--seed {said['seed']}", allowed="a whole number from 0 to 4294967295")
+    if "name" in said:
+        check_name(said["name"])
     if "positive" in said:
         said["positive"] = str(said["positive"])
     return TrainOptions(**said)
@@ -61,7 +68,11 @@ def column_types(given: Any) -> dict[str, str]:
     found: dict[str, str] = {}
     for pair in pairs:
         if len(pair) != 2 or pair[1] not in KINDS:
-            raise OptionError(f"--type {'='.join(pair)}", allowed=f"COLUMN=KIND, where KIND is one of {', '.join(KINDS)}", next_step="for example: --type zip=category")
+            raise OptionError(
+                f"--type {'='.join(pair)}",
+                allowed=f"COLUMN=KIND, where KIND is one of {', '.join(KINDS)}",
+                next_step="for example: --type zip=category",
+            )
         found[pair[0]] = pair[1]
     return found
 

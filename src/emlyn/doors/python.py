@@ -114,7 +114,10 @@ def load(model: str) -> Model:
 def models(name: str | None = None) -> dict[str, Any]:
     """The registry: versions (newest first) and, for one name, who decided what. Raises ModelError for an unknown name."""
     with Workspace.find().open_store() as store:
-        return {"versions": [results.version(v) for v in registry.versions(store, name)], "decisions": [to_plain(d) for d in registry.history(store, name)] if name else []}
+        return {
+            "versions": [results.version(v) for v in registry.versions(store, name)],
+            "decisions": [to_plain(d) for d in registry.history(store, name)] if name else [],
+        }
 
 
 def promote(model: str, *, alias: str = "champion", why: str = "by hand") -> dict[str, Any]:
@@ -245,7 +248,14 @@ class Model:
             raise OptionError(f"no exporter is called {to!r}", where="--to", allowed=", ".join(known))
         folder = Path(out or f"{self.version.name}-{to}")
         done = known[to].export(Exportable(self.model, self.version, None if rows is None else _table(rows)), folder)
-        return {"model": self.reference, "to": to, "files": list(done.files), "commands": list(done.commands), "notes": list(done.notes), "checks": done.checks}
+        return {
+            "model": self.reference,
+            "to": to,
+            "files": list(done.files),
+            "commands": list(done.commands),
+            "notes": list(done.notes),
+            "checks": done.checks,
+        }
 
     def _reasons(self, table: Table) -> list[Any]:
         typed = conform(table, self.model.contract).table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from emlyn.types import Kind, Role
 
@@ -82,10 +83,11 @@ class DataCard:
 
     def column(self, name: str) -> ColumnCard:
         """The card of that column. Raises KeyError."""
-        for card in self.columns:
-            if card.name == name:
-                return card
-        raise KeyError(name)
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, ColumnCard]:
+        return {card.name: card for card in self.columns}
 
     def names(self, role: Role) -> tuple[str, ...]:
         return tuple(c.name for c in self.columns if c.role == role)

@@ -40,7 +40,9 @@ def guarded(command: Command) -> Command:
             if os.environ.get("EMLYN_DEBUG"):
                 raise
             what = f"emlyn failed: {type(error).__name__}: {error}"
-            raise typer.Exit(_say(f"{what}\n  next:    this is our fault; run again with EMLYN_DEBUG=1 and report what it prints", {"what": what}, 1, kwargs)) from error
+            raise typer.Exit(
+                _say(f"{what}\n  next:    this is our fault; run again with EMLYN_DEBUG=1 and report what it prints", {"what": what}, 1, kwargs)
+            ) from error
 
     return run  # type: ignore[return-value]
 

@@ -24,7 +24,14 @@ def models(name: str = typer.Argument(None, help="One model; without it, all of 
     for v in result["versions"]:
         score = v["evaluation"].get(v["metric"]) or {}
         rows.append(
-            {"model": f"{v['name']}:{v['version']}", "aliases": ", ".join(v["aliases"]), "task": v["task"], "target": v["target"], "score": show.measure(v["metric"], score), "created": v["created"]}
+            {
+                "model": f"{v['name']}:{v['version']}",
+                "aliases": ", ".join(v["aliases"]),
+                "task": v["task"],
+                "target": v["target"],
+                "score": show.measure(v["metric"], score),
+                "created": v["created"],
+            }
         )
     show.table(rows, ["model", "aliases", "task", "target", "score", "created"])
     if name and result["decisions"]:

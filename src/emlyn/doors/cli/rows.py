@@ -31,7 +31,15 @@ def audit(
     from emlyn.doors import python
     from emlyn.doors.cli import show
 
-    said = {"types": type or None, "group": group, "time": time, "sensitive": sensitive or None, "include": known or None, "repairs": repairs, "without": without or None}
+    said = {
+        "types": type or None,
+        "group": group,
+        "time": time,
+        "sensitive": sensitive or None,
+        "include": known or None,
+        "repairs": repairs,
+        "without": without or None,
+    }
     result = python.audit(data, target, against=against, traps=traps, budget=budget, **{k: v for k, v in said.items() if v is not None}).result
     show.as_json(result) if json else show.audited(result)
 

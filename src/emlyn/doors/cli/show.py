@@ -91,7 +91,13 @@ def trained(result: dict[str, Any], sentence: str) -> None:
     metric = result["metric"]
     out(f"  {measure(metric, result['evaluation'].get(metric, {}))}   [{result['method']}, n = {result['evaluation'].get(metric, {}).get('n', 0):,}]")
     out(f"  {measure('baseline ' + metric, result['baseline'].get(metric, {}))}")
-    out(dim(f"  rows parted: {result['split']['kind']}" + (f" by {result['split']['by']}" if result["split"]["by"] else "") + f"; {result['split']['why']}"))
+    out(
+        dim(
+            f"  rows parted: {result['split']['kind']}"
+            + (f" by {result['split']['by']}" if result["split"]["by"] else "")
+            + f"; {result['split']['why']}"
+        )
+    )
     if result["findings"]:
         out("\nWhat the audit found")
         findings(result["findings"])
@@ -109,8 +115,17 @@ def trained(result: dict[str, Any], sentence: str) -> None:
     out(f"\nModel   {result['model']}" + (f" ({', '.join(result['aliases'])})" if result["aliases"] else ""))
     out(f"File    {result['path']}")
     out(f"Report  {result['report']}")
-    out(dim(f"Next    emlyn predict {result['model'].split(':')[0]} NEW_ROWS.csv   |   emlyn explain {result['model'].split(':')[0]}   |   emlyn models"))
-    out(dim(f"{result['wall_s']:.1f} s of {result['budget_s']:.0f} s" + (f", first model after {result['first_model_s']:.1f} s" if result.get("first_model_s") else "")))
+    out(
+        dim(
+            f"Next    emlyn predict {result['model'].split(':')[0]} NEW_ROWS.csv   |   emlyn explain {result['model'].split(':')[0]}   |   emlyn models"
+        )
+    )
+    out(
+        dim(
+            f"{result['wall_s']:.1f} s of {result['budget_s']:.0f} s"
+            + (f", first model after {result['first_model_s']:.1f} s" if result.get("first_model_s") else "")
+        )
+    )
 
 
 def audited(result: dict[str, Any]) -> None:
@@ -120,7 +135,14 @@ def audited(result: dict[str, Any]) -> None:
         out(dim(f"  note: {note}"))
     out()
     rows = [
-        {"column": c["name"], "kind": c["kind"], "role": c["role"], "missing": f"{100 * c['missing'] / max(1, c['rows']):.1f} %", "distinct": c["distinct"], "why": c["why"]}
+        {
+            "column": c["name"],
+            "kind": c["kind"],
+            "role": c["role"],
+            "missing": f"{100 * c['missing'] / max(1, c['rows']):.1f} %",
+            "distinct": c["distinct"],
+            "why": c["why"],
+        }
         for c in result["columns"][:60]
     ]
     table(rows, ["column", "kind", "role", "missing", "distinct", "why"], ["missing", "distinct"])

@@ -22,7 +22,9 @@ def train(
     type: list[str] = typer.Option(None, "--type", help="COL=number|boolean|date|category|text|id. Repeatable."),
     sensitive: list[str] = typer.Option(None, "--sensitive", help="A column to check for fairness. Repeatable."),
     exclude: list[str] = typer.Option(None, "--exclude", help="A column to leave out. Repeatable."),
-    known: list[str] = typer.Option(None, "--known", help="A column you vouch for: known at the moment of prediction, never quarantined. Repeatable."),
+    known: list[str] = typer.Option(
+        None, "--known", help="A column you vouch for: known at the moment of prediction, never quarantined. Repeatable."
+    ),
     positive: str = typer.Option(None, "--positive", help="The label that counts as positive."),
     cost_fp: float = typer.Option(None, "--cost-fp", help="Cost of a false alarm; with --cost-fn sets the threshold."),
     cost_fn: float = typer.Option(None, "--cost-fn", help="Cost of a miss."),

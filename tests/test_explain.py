@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from emlyn.context import Budget, Context
+from emlyn.core.counterfactual import contrast, counterfactuals
 from emlyn.core.dataset import Dataset, rows_dataset
 from emlyn.core.explainer import pushes_of
 from emlyn.core.shapes import effect
@@ -161,3 +162,39 @@ def test_explaining_keeps_to_its_time_and_says_what_it_left_out() -> None:
     found = explain(model, data, model.problem, context(0.1))
     assert len(found.drivers) < 5
     assert "left out for time" in found.method
+
+
+def test_counterfactuals_flip_the_model_and_leave_immutable_columns_alone() -> None:
+    model, data = world("binary", 400)
+    answers = model.predict_answers(data)[:, 1] >= 0.5
+    checked = 0
+    for unit in np.flatnonzero(~answers)[:25]:
+        row = data.take(np.array([unit]))
+        for found in counterfactuals(model, row, data, immutable=("letter",)):
+            cells = {c.column: c.then for c in found.changes}
+            assert "letter" not in cells
+            assert 1 <= len(cells) <= 4
+            assert "unused" not in cells
+            assert found.wanted == "yes"
+            changed = data.rows.take(np.array([unit]))
+            for name, then in cells.items():
+                changed = changed.with_columns({name: number_column([then])})
+                assert then in data.rows[name].values
+            assert model.predict_answers(rows_dataset(changed))[0, 1] >= 0.5
+            checked += found.feasible
+    assert checked > 40, "few of the counterfactuals are feasible"
+
+
+def test_the_contrast_is_the_nearest_row_that_was_answered_otherwise() -> None:
+    model, data = world("binary", 400)
+    unit = int(np.flatnonzero(model.predict_answers(data)[:, 1] < 0.5)[0])
+    answer, changes = contrast(model, data.take(np.array([unit])), data)
+    assert answer == "yes"
+    assert {c.column for c in changes} >= {"noise"}
+    assert contrast(model, data.take(np.array([unit])), data.take(np.array([unit]))) is None
+
+
+def test_numbers_have_no_decision_to_flip() -> None:
+    model, data = world("regression", 50)
+    with pytest.raises(ValueError, match="no decision"):
+        counterfactuals(model, data.take(np.array([0])), data)

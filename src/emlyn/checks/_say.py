@@ -59,9 +59,9 @@ class Looked:
 
 def looked_at(m: Material, *kinds: str, features_only: bool = True) -> Iterator[Looked]:
     """The typed columns of these kinds (all when none is named), the features alone unless said otherwise."""
-    assert m.table is not None and m.problem is not None
-    for name, column in m.table.items():
-        if (not kinds or column.kind in kinds) and (not features_only or name in m.problem.features):
+    features = frozenset(given(m.problem).features)
+    for name, column in given(m.table).items():
+        if (not kinds or column.kind in kinds) and (not features_only or name in features):
             yield Looked(name, m.card.column(name), column)
 
 
@@ -138,10 +138,10 @@ def sample_of(m: Material, most: int) -> np.ndarray:
 
 def answer_share(m: Material) -> np.ndarray:
     """One number per row (n,) that says which way the answer goes: the number itself, the positive class, or the commonest class of several."""
-    assert m.data is not None and m.data.answers is not None
-    answers = m.data.answers
-    if not m.data.classes:
+    data = given(m.data)
+    answers = given(data.answers)
+    if not data.classes:
         return answers.astype(np.float64)
-    if m.data.classes == 2:
+    if data.classes == 2:
         return np.asarray(answers == 1, dtype=np.float64)
     return np.asarray(answers == np.bincount(answers.astype(np.int64)).argmax(), dtype=np.float64)

@@ -116,7 +116,7 @@ def duplicate_columns(m: Material) -> Outcome:
 
 
 def _affine(m: Material) -> Iterator[tuple[str, str, str]]:
-    numbers = [one for one in looked_at(m, "number") if len(one.known) > 10 and np.ptp(one.known) > 0]
+    numbers = [one for one in looked_at(m, "number") if len(one.known) > 10 and np.isfinite(one.known).all() and np.ptp(one.known) > 0]
     if len(numbers) < 2:
         return
     numbers = numbers[:1_000]

@@ -1,0 +1,313 @@
+"""The audit: known defects are found, repaired with a receipt or quarantined with both scores; honest tables stay as they are."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tables import audited, codes, context, framed, honest
+
+from emlyn import plugins
+from emlyn.core.check import Check, Material, Outcome
+from emlyn.core.contract import conform, contract_of
+from emlyn.core.inspection import discoveries
+from emlyn.core.reader import read
+from emlyn.records.audit import Audit
+from emlyn.records.codec import from_json, to_json
+from emlyn.records.options import TrainOptions
+from emlyn.stages.audit import audit, compare
+from emlyn.stages.frame import frame, target_rows
+from emlyn.stages.profile import profile
+from emlyn.stages.traps import traps
+
+
+@pytest.mark.parametrize("task", ["binary", "regression"])
+@pytest.mark.parametrize("seed", range(3))
+def test_an_honest_table_raises_no_alarm(task: str, seed: int) -> None:
+    found = audited(honest(700, seed, task), target="y")
+    assert not codes(found, "fail")
+    assert not codes(found, "warn")
+    assert found.problem.features == ("size", "speed", "kind", "rank")
+    assert not found.repairs
+    assert not found.drop_rows
+
+
+def _copy(t: dict[str, Any], rng: np.random.Generator) -> None:
+    t["again"] = np.where(t["y"] == "yes", "A", "B")
+
+
+def _number_copy(t: dict[str, Any], rng: np.random.Generator) -> None:
+    t["again"] = (t["y"] == "yes") * 3.0 + 2
+
+
+def _near_copy(t: dict[str, Any], rng: np.random.Generator) -> None:
+    t["again"] = (t["y"] == "yes") + rng.normal(0, 0.2, len(t["y"]))
+
+
+def _filled_in_later(t: dict[str, Any], rng: np.random.Generator) -> None:
+    t["again"] = np.where((t["y"] == "yes") & (rng.random(len(t["y"])) < 0.97), rng.normal(size=len(t["y"])), np.nan)
+
+
+def _paid(t: dict[str, Any], rng: np.random.Generator) -> None:
+    t["paid_total"] = (t["y"] == "yes") * 40 + rng.normal(100, 40, len(t["y"]))
+
+
+LEAKS = {
+    "leakage.target_copy": (_copy, "again"),
+    "leakage.target_copy of numbers": (_number_copy, "again"),
+    "leakage.single_column": (_near_copy, "again"),
+    "leakage.missing_indicator": (_filled_in_later, "again"),
+    "leakage.after_outcome": (_paid, "paid_total"),
+}
+
+
+@pytest.mark.parametrize("name", LEAKS)
+def test_a_leak_is_quarantined_and_both_scores_are_shown(name: str) -> None:
+    plant, column = LEAKS[name]
+    table = honest()
+    plant(table, np.random.default_rng(5))
+    found = audited(table, target="y")
+    code = name.split()[0]
+    assert column in codes(found)[code]
+    assert column not in found.problem.features
+    assert found.problem.excluded[column]
+    assert found.scores[f"with {column}"] > found.scores[f"without {column}"] + 0.02
+    kept = audited(table, target="y", include=(column,))
+    assert column in kept.problem.features, "--known keeps it"
+    undone = audited(table, target="y", without=("leakage",))
+    assert column in undone.problem.features, "--without undoes it"
+    assert code not in codes(undone, "fail"), "and mutes it"
+
+
+def test_a_formula_of_two_columns_is_found_and_one_of_them_quarantined() -> None:
+    rng = np.random.default_rng(0)
+    amount, term = rng.uniform(1_000, 40_000, 2_000), rng.choice([36.0, 60.0], 2_000)
+    rate = 0.05 + 0.2 * rng.beta(2, 4, 2_000)
+    month = rate / 12
+    found = audited({"amount": amount, "term": term, "rate": rate, "installment": amount * month / (1 - (1 + month) ** -term)}, target="rate")
+    assert codes(found, "fail")["leakage.circular"][0] == "installment"
+    assert "amount" in found.problem.features
+    assert found.questions[0].flag == "--known installment"
+    assert found.questions[0].scores["yes"] < found.questions[0].scores["no"]
+
+
+def test_questions_are_at_most_five_and_take_the_safe_answer() -> None:
+    table = honest(task="regression")
+    rng = np.random.default_rng(0)
+    for name in ("paid_a", "refund_b", "settlement_c", "recoveries_d", "cancelled_e", "terminated_f", "outcome_g"):
+        table[name] = rng.normal(size=600)
+    found = audited(table, target="y")
+    assert len(found.questions) == 5
+    assert all(q.taken == "no" and q.flag.startswith("--known") for q in found.questions)
+    assert set(found.problem.features) == {"size", "speed", "kind", "rank"}
+
+
+def _zeros(t: dict[str, Any]) -> None:
+    t["glucose"] = np.where(np.arange(600) % 17 == 0, 0.0, np.round(np.random.default_rng(1).normal(120, 20, 600)))
+
+
+def _sentinels(t: dict[str, Any]) -> None:
+    t["score"] = np.where(np.arange(600) % 23 == 0, -999.0, np.random.default_rng(1).normal(50, 10, 600))
+
+
+def _spelling(t: dict[str, Any]) -> None:
+    t["kind"] = np.array([k.upper() if i % 9 == 0 else k for i, k in enumerate(t["kind"])])
+
+
+def _dates(t: dict[str, Any]) -> None:
+    days = np.datetime64("2019-01-01") + np.random.default_rng(1).integers(0, 900, 600).astype("timedelta64[D]")
+    t["dob"] = np.array([int(str(d).replace("-", "")) for d in days], dtype=float)
+
+
+def _copied_column(t: dict[str, Any]) -> None:
+    t["size_in_mm"] = t["size"] * 10
+
+
+REPAIRED = {
+    "missing.zero": (_zeros, "glucose"),
+    "missing.sentinel": (_sentinels, "score"),
+    "form.spelling": (_spelling, "kind"),
+    "form.duplicate_columns": (_copied_column, "size_in_mm"),
+}
+
+
+@pytest.mark.parametrize("code", REPAIRED)
+def test_a_repair_is_made_logged_and_undone(code: str) -> None:
+    plant, column = REPAIRED[code]
+    table = honest()
+    plant(table)
+    found = audited(table, target="y")
+    done = next(r for r in found.repairs if r.code == code)
+    assert done.column == column
+    assert done.says
+    finding = next(f for f in found.findings if f.id == done.finding)
+    assert finding.applied
+    assert finding.undo == f"--without {code}"
+    if done.parse is not None:
+        assert done.before is not None, "the receipt: the score before"
+        assert done.after is not None, "and after"
+    for options in ({"repairs": "none"}, {"without": (code,)}, {"without": (done.finding,)}):
+        undone = audited(table, target="y", **options)
+        assert not [r for r in undone.repairs if r.code == code]
+        assert not next(f for f in undone.findings if f.code == code).applied
+
+
+def test_a_repair_is_frozen_in_the_contract() -> None:
+    table = honest()
+    _zeros(table)
+    _spelling(table)
+    raw, card, problem = framed(table, target="y")
+    found = audit(raw, card, problem, TrainOptions(target="y"), context())
+    read_as = conform(raw, contract_of(found.card, found.problem.features)).table
+    assert np.isnan(read_as["glucose"].values).sum() == (table["glucose"] == 0).sum()
+    assert sorted(read_as["kind"].levels[np.unique(read_as["kind"].values)]) == ["ash", "elm", "fir", "oak"]  # type: ignore[index]
+
+
+def test_dates_written_as_numbers_are_read_as_dates() -> None:
+    table = honest()
+    _dates(table)
+    found = audited(table, target="y")
+    assert found.card.column("dob").kind == "date"
+
+
+def test_twins_show_the_naive_score_beside_the_honest_one() -> None:
+    table = honest(500)
+    table["y"] = np.random.default_rng(0).permutation(table["y"])
+    again = np.repeat(np.arange(500), 4)
+    found = audited({k: np.asarray(v)[again] for k, v in table.items()}, target="y")
+    assert "structure.twins" in codes(found, "warn")
+    assert found.scores["naive split"] > found.scores["honest"] + 0.2, "copies across the split make noise look learnable"
+
+
+def test_the_canary_is_chance() -> None:
+    found = audited(honest(2_500), target="y")
+    assert abs(found.canary["shuffled target"] - 0.5) < 0.06
+    assert found.scores["honest"] > 0.6
+
+
+def test_a_failing_check_is_listed_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(m: Material) -> Outcome:
+        raise ZeroDivisionError("by design")
+
+    monkeypatch.setattr(plugins, "collect", _with_check(Check("form.broken", "breaks", ("raw",), broken)))
+    found = audited(honest(), target="y")
+    assert "form.broken: could not look (ZeroDivisionError: by design)" in found.left_out
+    assert found.scores
+
+
+def _with_check(one: Check) -> Any:
+    collect = plugins.collect
+    return lambda noun: [*collect(noun), one] if noun == "checks" else collect(noun)
+
+
+def test_a_spent_budget_leaves_checks_out_and_says_so() -> None:
+    raw, card, problem = framed(honest(), target="y")
+    found = audit(raw, card, problem, TrainOptions(target="y"), context(1e-6))
+    assert any("no time left" in one for one in found.left_out)
+    assert not found.scores
+    assert found.problem == problem
+
+
+def test_the_last_feature_is_never_quarantined() -> None:
+    y = np.where(np.random.default_rng(0).random(300) > 0.5, "yes", "no")
+    found = audited({"only": (y == "yes") * 1.0, "y": y}, target="y")
+    assert found.problem.features == ("only",)
+
+
+def test_false_discoveries_are_controlled_as_in_the_paper() -> None:
+    """Benjamini and Hochberg 1995, section 3.2: fifteen p-values of which four are rejected at 5 %."""
+    values = [0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240, 0.4262, 0.5719, 0.6528, 0.7590, 1.0]
+    assert discoveries({str(p): p for p in values}, 0.05) == {str(p) for p in values[:4]}
+    assert discoveries({}, 0.05) == set()
+    assert discoveries({"a": 0.9}, 0.05) == set()
+
+
+def test_an_audit_goes_through_json_and_back() -> None:
+    table = honest()
+    _zeros(table)
+    found = audited(table, target="y")
+    assert from_json(to_json(found), Audit) == found
+
+
+def test_without_a_target_the_table_alone_is_audited() -> None:
+    table = honest()
+    _zeros(table)
+    found = audited(table)
+    assert "missing.zero" in codes(found)
+    assert found.problem.task == ""
+    assert not found.scores
+
+
+def test_a_table_wider_than_long_is_audited() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.choice(["a", "b"], 60)
+    columns: dict[str, Any] = {f"g{i}": rng.normal(size=60) for i in range(2_500)}
+    columns["g77"] = (y == "a") * 5.0 + rng.normal(0, 0.1, 60)
+    found = audited({**columns, "y": y}, target="y")
+    assert "g77" in codes(found, "fail")["leakage.single_column"]
+    assert any("columns" in one for one in found.left_out)
+    assert len(found.problem.features) == 2_499
+
+
+def test_another_table_that_drifted_is_told() -> None:
+    raw, card, problem = framed(honest(800), target="y")
+    other = honest(800, seed=9)
+    other["speed"] = other["speed"] + 6
+    del other["rank"]
+    other["extra"] = other["size"]
+    there, _, _ = framed(other, target="y")
+    found = {f.id: f for f in compare(raw, there, card, problem, context())}
+    assert "structure.drift:speed" in found
+    assert "structure.drift:size" not in found
+    assert found["structure.columns:gone"].columns == ("rank",)
+    assert found["structure.columns:new"].columns == ("extra",)
+
+
+def test_traps_are_caught_on_a_plain_table() -> None:
+    table = honest(1_500)
+    table["width"] = np.random.default_rng(2).normal(900, 40, 1_500)
+    raw, card, problem = framed(table, target="y")
+    results = traps(raw, card, problem, TrainOptions(target="y"), context())
+    assert [r.trap for r in results] == [
+        "copied target", "shuffled target", "duplicated entities", "unit error", "missing by class", "flipped labels", "future column", "swapped columns",
+    ]  # fmt: skip
+    assert {r.trap for r in results if r.caught} >= {r.trap for r in results} - {"flipped labels"}
+    assert all(r.by for r in results if r.caught)
+    assert all(r.detail for r in results)
+
+
+REAL: dict[str, dict[str, tuple[str, ...]]] = {
+    "pima": {"missing.zero": ("glucose", "pressure", "triceps", "insulin", "mass")},
+    "wine_quality": {"structure.twins": ()},
+    "adult": {"form.duplicate_columns": ("education", "education_num"), "missing.sentinel": ("capital_gain",)},
+    "loans_leaky": {"leakage.circular": ("installment",), "leakage.after_outcome": ("paid_total", "paid_principal", "paid_interest", "balance", "loan_status")},
+    "diamonds": {"missing.zero": ("x", "y", "z")},
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_defects_of_real_tables_are_found(name: str, data_dir: Path) -> None:
+    found = real(name, data_dir)
+    for code, columns in REAL[name].items():
+        assert code in codes(found)
+        said = {c for f in found.findings if f.code == code for c in f.columns}
+        assert set(columns) <= said, code
+
+
+@pytest.mark.parametrize("name", ["lending_club", "attrition", "ames", "concrete", "german_credit", "mpg", "glass"])
+def test_nothing_severe_is_invented_on_real_tables(name: str, data_dir: Path) -> None:
+    assert not codes(real(name, data_dir), "fail")
+
+
+def real(name: str, data_dir: Path) -> Audit:
+    manifest = json.loads((data_dir / "manifest.json").read_text())
+    options = TrainOptions(target=manifest[name]["target"])
+    found = read(data_dir / manifest[name]["file"])
+    card = profile(found, options, context())
+    problem = frame(found.table, card, options, context())
+    rows = target_rows(found.table, card, problem)
+    return audit(found.table.take(rows), card, replace(problem), options, context())

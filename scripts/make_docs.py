@@ -23,10 +23,12 @@ def cli_page() -> str:
     lines = [
         "# Command line",
         "",
-        "Every command takes `--json` (one JSON object on stdout, nothing else there; progress and logs on stderr) and ends with exit code 0 on success, 2 for a mistake the user can mend",
+        "Every command but `serve` takes `--json` (one JSON object on stdout, nothing else there; progress and logs on stderr) and ends with",
+        "exit code 0 on success, 2 for a mistake the user can mend",
         "(what, where, what was allowed, what to do next), 1 for our own fault.",
         "",
-        "`DATA` is a path, glob, folder, URL of an object store, or `DBURL::table-or-query`. `MODEL` is `NAME` (its champion), `NAME@alias`, `NAME:version`, or a path to a `.emlyn` file.",
+        "`DATA` is a path, glob, folder, URL of an object store, or `DBURL::table-or-query`.",
+        "`MODEL` is `NAME` (its champion), `NAME@alias`, `NAME:version`, or a path to a `.emlyn` file.",
         "The workspace is `./.emlyn`, or the folder that `EMLYN_HOME` names.",
         "",
     ]
@@ -60,7 +62,8 @@ def plugins_page() -> str:
     lines = [
         "# Plug-ins",
         "",
-        "Built-ins are plug-ins; yours stand beside them. Register a module under the entry-point group `emlyn`, import `hook` from `emlyn.plugins`, and implement any of these hooks.",
+        "Built-ins are plug-ins; yours stand beside them. Register a module under the entry-point group `emlyn`,",
+        "import `hook` from `emlyn.plugins`, and implement any of these hooks.",
         "Each returns a list of objects that satisfy the protocol named; `emlyn.testing` holds a contract test class for each kind.",
         "",
     ]

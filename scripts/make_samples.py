@@ -18,8 +18,7 @@ SPELLINGS = {"malignant": ("malignant", "Malignant", "MALIGNANT", "malignant "),
 def german(value: float, thousands: bool = False) -> str:
     """A number as a German-language export writes it: decimal comma, point for thousands."""
     text = f"{value:,.6f}".rstrip("0").rstrip(".")
-    text = text.replace(",", "_").replace(".", ",").replace("_", "." if thousands else "")
-    return text
+    return text.replace(",", "_").replace(".", ",").replace("_", "." if thousands else "")
 
 
 def main() -> None:

@@ -60,7 +60,26 @@ def test_dirty_and_clean_agree(dirty: tuple[Path, dict], home: Path) -> None:
 
 
 def test_the_result_holds_what_the_interface_promises(dirty: tuple[Path, dict]) -> None:
-    promised = ["model", "path", "report", "task", "target", "metric", "direction", "evaluation", "baseline", "wall_s", "budget_s", "first_model_s", "leaderboard", "findings", "questions", "split", "excluded", "verdict"]
+    promised = [
+        "model",
+        "path",
+        "report",
+        "task",
+        "target",
+        "metric",
+        "direction",
+        "evaluation",
+        "baseline",
+        "wall_s",
+        "budget_s",
+        "first_model_s",
+        "leaderboard",
+        "findings",
+        "questions",
+        "split",
+        "excluded",
+        "verdict",
+    ]
     assert set(promised) <= set(dirty[1])
     for measure in dirty[1]["evaluation"].values():
         assert set(measure) == {"value", "low", "high", "n", "method"}

@@ -28,13 +28,16 @@ from emlyn.core.table import Table
 from emlyn.core.trials import Past, Trials
 from emlyn.errors import DataError, OptionError
 from emlyn.events import fan_out
-from emlyn.records.audit import Audit
+from emlyn.records.audit import Audit, TrapResult
 from emlyn.records.data_card import DataCard
 from emlyn.records.evaluation import Evaluation, Explanation
+from emlyn.records.finding import Finding
 from emlyn.records.options import TrainOptions
 from emlyn.records.problem import Problem
 from emlyn.records.run import Evidence, Lineage, ModelVersion
 from emlyn.stages.audit import audit as audit_stage
+from emlyn.stages.audit import compare
+from emlyn.stages.deepen import deepen
 from emlyn.stages.ensemble import ensemble
 from emlyn.stages.evaluate import conclude, evaluate_oof, evaluate_rows, evaluate_sealed
 from emlyn.stages.explain import explain
@@ -43,6 +46,7 @@ from emlyn.stages.package import package
 from emlyn.stages.plan import plan
 from emlyn.stages.profile import profile
 from emlyn.stages.search import search
+from emlyn.stages.traps import traps
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +58,15 @@ class Trained:
     model: Model
     report: str
     """The HTML report."""
+
+
+@dataclass(frozen=True, eq=False)
+class Audited:
+    """What `audit` leaves: the audit itself, how another table differs, which planted defects were caught."""
+
+    audit: Audit
+    drift: tuple[Finding, ...] = ()
+    traps: tuple[TrapResult, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,19 +117,31 @@ def train(source: Any, options: TrainOptions, context: Context, draw: Callable[[
     return Trained(version, replace(evidence, model=f"{version.name}:{version.version}"), model, report)
 
 
-def audit(source: Any, options: TrainOptions, context: Context) -> Audit:
-    """The data card; with a target also the framing and every check that needs one."""
+def audit(source: Any, options: TrainOptions, context: Context, against: Any = None, plant: bool = False) -> Audited:
+    """The data card; with a target also the framing and every check that needs one.
+
+    With `against`, a second table: what is different there. With `plant`, known defects go into copies of the table, to see which are caught.
+    """
     found = _read(source, context)
     card = profile(found, options, context)
     problem = frame(found.table, card, options, context)
     rows = target_rows(found.table, card, problem)
-    return audit_stage(found.table if rows.all() else found.table.take(rows), card, problem, options, context)
+    raw = found.table if rows.all() else found.table.take(rows)
+    done = audit_stage(raw, card, problem, options, context)
+    drift = compare(raw, read(against).table, done.card, done.problem, context) if against is not None else ()
+    return Audited(done, drift, tuple(traps(raw, card, problem, options, context)) if plant else ())
 
 
-def evaluate(model: Model, evidence: Evidence, source: Any, context: Context) -> tuple[Evaluation, int]:
-    """The evaluation on labelled rows from outside, and how many there were. Raises DataError when the target is not in them."""
+def evaluate(model: Model, evidence: Evidence, source: Any, context: Context, deep: bool = False) -> tuple[Evaluation, int]:
+    """The evaluation on labelled rows from outside, and how many there were; `deep` adds the sections that take longer.
+
+    Raises DataError when the target is not in them.
+    """
     test = labelled(read(source), evidence.card, model.problem)
-    return conclude(evaluate_rows(model, test, model.problem, context), model.problem), len(test)
+    found = conclude(evaluate_rows(model, test, model.problem, context), model.problem)
+    if deep:
+        found = replace(found, sections={**found.sections, **deepen(model, test, model.problem, context)})
+    return found, len(test)
 
 
 def prepare(found: Read, card: DataCard, options: TrainOptions, context: Context) -> Prepared:

@@ -27,7 +27,6 @@ from emlyn.doors.session import Session, make_context
 from emlyn.errors import ModelError, OptionError
 from emlyn.events import Event, silent
 from emlyn.records.codec import from_json, to_plain
-from emlyn.records.options import TrainOptions
 from emlyn.records.run import Evidence
 from emlyn.report import notebook
 from emlyn.report.documents import document
@@ -72,7 +71,8 @@ def train(
     """The main job, the same as `emlyn train`; every option has the name and the meaning of its flag.
 
     `data` is a path, glob, database or object-store URL, a pandas, polars or Arrow table, or a numpy array; `progress` sees every event.
-    Returns the run: `run.result` is what `--json` prints, `run.model` predicts. Raises a subclass of `emlyn.errors.UserError` for what the caller can mend.
+    Returns the run: `run.result` is what `--json` prints, `run.model` predicts.
+    Raises a subclass of `emlyn.errors.UserError` for what the caller can mend.
     """
     given = {k: v for k, v in locals().items() if k not in ("data", "progress", "known")}
     options = train_options({**given, "include": known})
@@ -102,8 +102,7 @@ def audit(
     """
     given = {k: v for k, v in locals().items() if k not in ("data", "against", "traps")}
     options = train_options(given)
-    found = engineer.audit(data, options, make_context(options, silent))
-    return Card(results.audit(found))
+    return Card(results.audit(engineer.audit(data, options, make_context(options, silent), against, traps)))
 
 
 def load(model: str) -> Model:
@@ -115,7 +114,7 @@ def models(name: str | None = None) -> dict[str, Any]:
     """The registry: versions (newest first) and, for one name, who decided what. Raises ModelError for an unknown name."""
     with Workspace.find().open_store() as store:
         return {
-            "versions": [results.version(v) for v in registry.versions(store, name)],
+            "versions": [results.version(v) for v in registry.versions(store, name or "")],
             "decisions": [to_plain(d) for d in registry.history(store, name)] if name else [],
         }
 
@@ -153,7 +152,7 @@ class Model:
     """A trained model: predicts rows in the shape you have them (a dataframe, a table, dicts, a path)."""
 
     def __init__(self, reference: str) -> None:
-        with Workspace.find().open_store() if not Path(reference).suffix == ".emlyn" else contextlib.nullcontext() as store:
+        with Workspace.find().open_store() if Path(reference).suffix != ".emlyn" else contextlib.nullcontext() as store:
             self.version = registry.resolve(store, reference)
         opened = registry.load(self.version)
         self.reference = f"{self.version.name}:{self.version.version}" if self.version.version else reference
@@ -202,18 +201,18 @@ class Model:
             table = table.take(np.array([row]))
         predicted = self.model.predict(table)
         shown = []
-        for i, reasons in enumerate(self._reasons(table)):
+        for i, why in enumerate(self._reasons(table)):
             value = predicted.values[i]
             found: dict[str, Any] = {"row": i if row is None else row, "prediction": value.item() if hasattr(value, "item") else value}
             if predicted.probabilities is not None:
                 found["probabilities"] = dict(zip(self.classes, predicted.probabilities[i].tolist(), strict=True))
-            shown.append({**found, "reasons": to_plain(reasons)})
+            shown.append({**found, "reasons": to_plain(why)})
         return {"model": self.reference, "reference": self.evidence.explanation.reference if self.evidence.explanation else "", "rows": shown}
 
-    def evaluate(self, data: Any) -> dict[str, Any]:
-        """The evaluation on labelled rows, as `emlyn evaluate --json` prints it."""
-        context = make_context(TrainOptions(), silent)
-        found, count = engineer.evaluate(self.model, self.evidence, data, context)
+    def evaluate(self, data: Any, *, deep: bool = False, budget: str | float | None = None) -> dict[str, Any]:
+        """The evaluation on labelled rows, as `emlyn evaluate --json` prints it; `deep` adds stress, slices, fairness and more within the budget."""
+        context = make_context(train_options({"budget": budget}), silent)
+        found, count = engineer.evaluate(self.model, self.evidence, data, context, deep)
         return {
             "model": self.reference,
             "source": str(data)[:200],
@@ -223,6 +222,7 @@ class Model:
             "method": found.method,
             "verdict": found.verdict.word if found.verdict else None,
             "why": found.verdict.why if found.verdict else None,
+            "sections": to_plain(found.sections),
         }
 
     def write_report(self, out: str | None = None, as_: str = "report") -> str:

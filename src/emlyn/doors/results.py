@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from emlyn.records.audit import Audit
+from emlyn.engineer import Audited
 from emlyn.records.codec import to_plain
 from emlyn.records.evaluation import Evaluation, Measure
 from emlyn.records.finding import Finding
@@ -93,9 +93,9 @@ def train(version: ModelVersion, evidence: Evidence, times: dict[str, float | No
     }
 
 
-def audit(found: Audit) -> dict[str, Any]:
+def audit(done: Audited) -> dict[str, Any]:
     """The answer of `emlyn audit --json`."""
-    problem = found.problem
+    found, problem = done.audit, done.audit.problem
     return {
         "source": found.card.source,
         "rows": found.card.rows,
@@ -108,6 +108,8 @@ def audit(found: Audit) -> dict[str, Any]:
         "repairs": to_plain(found.repairs),
         "scores": found.scores,
         "left_out": list(found.left_out),
+        "drift": findings(done.drift),
+        "traps": to_plain(done.traps),
         "problem": {
             "task": problem.task,
             "target": problem.target,

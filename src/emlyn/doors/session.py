@@ -61,7 +61,10 @@ class Session:
         self.store.close()
 
     def train(self, data: Any) -> tuple[dict[str, Any], engineer.Trained]:
-        """Run the main job; returns what `--json` prints, and the records behind it. Raises KeyboardInterrupt when stopped before there was a model."""
+        """Run the main job; returns what `--json` prints, and the records behind it.
+
+        Raises KeyboardInterrupt when stopped before there was a model.
+        """
         try:
             trained = engineer.train(data, self.options, self.context, render)
         except Interrupted as stopped:

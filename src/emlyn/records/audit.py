@@ -37,7 +37,7 @@ class TrapResult:
     """One known defect planted into a copy of the user's table, and which checks caught it."""
 
     trap: str
-    """`copied target`, `shuffled target`, `duplicated entities`, `unit error`, `missing by class`, `flipped labels`, `future column`, `swapped columns`."""
+    """copied target, shuffled target, duplicated entities, unit error, missing by class, flipped labels, future column, swapped columns."""
     planted: bool
     """False where this table offers no place for the defect."""
     caught: bool

@@ -46,5 +46,4 @@ def demo(
 
     if not json:
         typer.echo(f"This runs: emlyn train {DIRTY} --target diagnosis --budget {budget}", err=True)
-    nothing = {name: None for name in train.train.__annotations__ if name not in ("return", "data", "target", "budget", "json")}
-    train.train(str(DIRTY), target="diagnosis", budget=budget, json=json, **nothing)
+    train.train_and_show(str(DIRTY), {"target": "diagnosis", "budget": budget}, json)

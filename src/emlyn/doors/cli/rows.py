@@ -31,16 +31,20 @@ def audit(
     from emlyn.doors import python
     from emlyn.doors.cli import show
 
-    said = {
-        "types": type or None,
-        "group": group,
-        "time": time,
-        "sensitive": sensitive or None,
-        "include": known or None,
-        "repairs": repairs,
-        "without": without or None,
-    }
-    result = python.audit(data, target, against=against, traps=traps, budget=budget, **{k: v for k, v in said.items() if v is not None}).result
+    result = python.audit(
+        data,
+        target,
+        against=against,
+        traps=traps,
+        budget=budget,
+        types=type or None,
+        group=group,
+        time=time,
+        sensitive=sensitive or None,
+        include=known or None,
+        repairs=repairs,
+        without=without or None,
+    ).result
     show.as_json(result) if json else show.audited(result)
 
 
@@ -68,6 +72,8 @@ def predict(
 def evaluate(
     model: str = MODEL,
     data: str = typer.Argument(..., help="Labelled rows."),
+    deep: bool = typer.Option(False, "--deep", help="Everything at full depth: slices, fairness, stress, learning curve, label noise, membership."),
+    budget: str = typer.Option(None, "--budget", help="A maximum of wall-clock time for --deep. [5m]"),
     json: bool = JSON,
 ) -> None:
     """Judge a model on labelled rows.
@@ -77,7 +83,7 @@ def evaluate(
     from emlyn.doors import python
     from emlyn.doors.cli import show
 
-    result = python.load(model).evaluate(data)
+    result = python.load(model).evaluate(data, deep=deep, budget=budget)
     if json:
         show.as_json(result)
         return
@@ -86,11 +92,14 @@ def evaluate(
         show.out(f"  {show.measure(name, m)}")
     if result["verdict"]:
         show.out(f"\n{show.paint(result['verdict'].upper(), result['verdict'])}: {result['why']}")
+    for name, section in result["sections"].items():
+        if section.get("sentence"):
+            show.out(f"  {name.replace('_', ' ')}: {section['sentence']}")
 
 
 def explain(
     model: str = MODEL,
-    data: str = typer.Argument(None, help="Rows to explain; without it, what drives the model overall."),
+    data: str | None = typer.Argument(None, help="Rows to explain; without it, what drives the model overall."),
     row: int = typer.Option(None, "--row", help="Only this row of DATA, counted from 0."),
     json: bool = JSON,
 ) -> None:

@@ -17,7 +17,7 @@ def serve(
     key: str = typer.Option(None, "--key", help="TLS private key (PEM)."),
     allow_host: list[str] = typer.Option(None, "--allow-host", help="A Host header to answer besides the address itself. Repeatable."),
     open: list[str] = typer.Option(
-        None, "--open", help="A platform (sagemaker, mlflow, vertex, kserve) that authenticates callers itself: its routes need no token. Repeatable."
+        None, "--open", help="A platform (sagemaker, mlflow, vertex, kserve) that checks callers itself: no token there. Repeatable."
     ),
     log: str = typer.Option(None, "--log", help="Where predictions are logged: a SQLAlchemy URL, or none. [predictions.db in the workspace]"),
     require_signature: bool = typer.Option(False, "--require-signature", help="Refuse model files that no trusted key has signed."),

@@ -115,11 +115,7 @@ def trained(result: dict[str, Any], sentence: str) -> None:
     out(f"\nModel   {result['model']}" + (f" ({', '.join(result['aliases'])})" if result["aliases"] else ""))
     out(f"File    {result['path']}")
     out(f"Report  {result['report']}")
-    out(
-        dim(
-            f"Next    emlyn predict {result['model'].split(':')[0]} NEW_ROWS.csv   |   emlyn explain {result['model'].split(':')[0]}   |   emlyn models"
-        )
-    )
+    out(dim(f"Next    emlyn predict {result['model']} NEW_ROWS.csv   |   emlyn explain {result['model']}   |   emlyn models"))
     out(
         dim(
             f"{result['wall_s']:.1f} s of {result['budget_s']:.0f} s"
@@ -159,3 +155,13 @@ def audited(result: dict[str, Any]) -> None:
     if result["questions"]:
         out("\nOnly you can answer (the safe answer was taken)")
         questions(result["questions"])
+    if result["drift"]:
+        out("\nWhat is different in the other table")
+        findings(result["drift"])
+    if result["traps"]:
+        planted = [t for t in result["traps"] if t["planted"]]
+        out(f"\nDefects planted into copies of this table: {sum(t['caught'] for t in planted)} of {len(planted)} caught")
+        for t in result["traps"]:
+            word = "caught by " + ", ".join(t["by"][:3]) if t["caught"] else "missed" if t["planted"] else "no place for it here"
+            out(f"  {paint('✓', 'use') if t['caught'] else paint('✗', 'fail') if t['planted'] else '·'} {t['trap']}: {word}")
+            out(dim(f"      {t['detail']}"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
 
 JSON = typer.Option(False, "--json", help="One JSON object on stdout; progress stays on stderr.")
@@ -47,17 +49,25 @@ def train(
     """
     flags = {
         "target": target, "task": task, "metric": metric, "budget": budget, "trials": trials, "test": test, "time": time, "group": group, "id": id,
-        "weight": weight, "types": type or None, "sensitive": sensitive or None, "exclude": exclude or None, "include": known or None, "positive": positive,
-        "cost_fp": cost_fp, "cost_fn": cost_fn, "capacity": capacity, "repairs": repairs, "without": without or None, "max_latency": max_latency, "name": name,
+        "weight": weight, "types": type or None, "sensitive": sensitive or None, "exclude": exclude or None, "include": known or None,
+        "positive": positive,         "cost_fp": cost_fp, "cost_fn": cost_fn, "capacity": capacity, "repairs": repairs, "without": without or None,
+        "max_latency": max_latency, "name": name,
         "executor": executor, "jobs": jobs, "memory": memory, "seed": seed, "out": out,
     }  # fmt: skip
+    from emlyn.doors.options import read_config
+
+    train_and_show(data, {**(read_config(config) if config else {}), **{k: v for k, v in flags.items() if v is not None}}, json)
+
+
+def train_and_show(data: str, said: dict[str, Any], json: bool) -> None:
+    """Run the main job with progress on stderr and the result on stdout."""
     from emlyn.core.machine import process_age
     from emlyn.doors.cli import progress, show
-    from emlyn.doors.options import read_config, train_options
+    from emlyn.doors.options import train_options
     from emlyn.doors.session import Session
     from emlyn.report.words import natural_frequencies
 
-    options = train_options({**(read_config(config) if config else {}), **{k: v for k, v in flags.items() if v is not None}})
+    options = train_options(said)
     view = progress.watch(options.budget, quiet=json)
     try:
         with Session(options, view, started_ago=process_age()) as session:

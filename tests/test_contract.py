@@ -62,7 +62,8 @@ WORDS += [
 ]
 CELLS = st.one_of(
     st.none(), st.booleans(), st.integers(), st.integers(-5, 5), st.floats(), st.text(max_size=8), st.sampled_from(WORDS),
-    st.lists(st.integers(), max_size=2), st.dictionaries(st.text(max_size=2), st.integers(), max_size=2), st.datetimes(min_value=datetime.datetime(1900, 1, 1)), st.dates(),
+    st.lists(st.integers(), max_size=2), st.dictionaries(st.text(max_size=2), st.integers(), max_size=2),
+    st.datetimes(min_value=datetime.datetime(1900, 1, 1)), st.dates(),
 )  # fmt: skip
 
 PARSES = [

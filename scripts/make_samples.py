@@ -33,9 +33,9 @@ def main() -> None:
     rng = np.random.default_rng(7)
     rows = []
     for i, (values, label) in enumerate(zip(found.data, labels, strict=True)):
-        cells: dict[str, str] = {"patient_id": f"P-{10_000 + i}", "scanner": "unit A"}
+        cells = {"patient_id": f"P-{10_000 + i}", "scanner": "unit A"}
+        cells |= {name: german(value, thousands="area" in name) for name, value in zip(names, values, strict=True)}
         for name, value in zip(names, values, strict=True):
-            cells[name] = german(value, thousands="area" in name)
             if name == "mean_smoothness":
                 cells[name] = german(100 * value) + " %"
             if name == "mean_perimeter":

@@ -27,8 +27,9 @@ def serve(
     from emlyn.doors.server.setup import serve_options
 
     flags = {
-        "models": tuple(m for m in models or () if m != "serve"), "host": host, "port": port, "workers": workers, "certificate": certificate, "key": key,
-        "allow_host": tuple(allow_host or ()), "open": tuple(open or ()), "log": log, "require_signature": require_signature or None,
+        "models": tuple(m for m in models or () if m != "serve"), "host": host, "port": port, "workers": workers, "certificate": certificate,
+        "key": key, "allow_host": tuple(allow_host or ()), "open": tuple(open or ()), "log": log,
+        "require_signature": require_signature or None,
     }  # fmt: skip
     run(serve_options(flags), announce=lambda text: typer.echo(text, err=True))
 

@@ -19,7 +19,7 @@ from emlyn.records.evaluation import Driver, Evaluation, Explanation, Measure, V
 from emlyn.records.repair import Repair
 from emlyn.records.run import Evidence
 from emlyn.report import charts, plots, words
-from emlyn.report.html import render
+from emlyn.report.html import flags, render
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
@@ -130,6 +130,12 @@ def test_says_the_evaluations_own_sentence_and_draws_its_thousand() -> None:
     assert drawn["miss"] == natural["missed"]
     assert drawn["hit"] + drawn["alarm"] == natural["flagged"]
     assert sum(v for k, v in drawn.items() if k != "hole") == 1000
+
+
+def test_flags_are_set_apart_and_still_escaped() -> None:
+    assert flags("<b> use --cost-fp X or --sensitive COLUMN.") == (
+        '&lt;b&gt; use <code class="flag">--cost-fp X</code> or <code class="flag">--sensitive COLUMN</code>.'
+    )
 
 
 def test_two_scores_of_a_quarantined_column() -> None:
@@ -257,7 +263,13 @@ def test_short_keeps_to_its_length(text: str) -> None:
         (words.verdict_sentence(Verdict("do not use yet", "too few events")), "Do not use yet: too few events"),
         (words.verdict_sentence(None), "This model has not been judged yet."),
         (words.seconds(0.0421), "42 ms"),
-        (words.sentence("log loss is lower"), "Log loss is lower."),
+        (words.sentence("log loss is lower", ()), "Log loss is lower."),
+        (words.sentence("age alone tells it", ["age"]), "age alone tells it."),
+        (words.sentence("loan_status tells it", ()), "loan_status tells it."),
+        (words.sentence("age alone tells it!"), "age alone tells it!"),
+        (words.between(0.00905, 0.0527), "between 0.009 and 0.053"),
+        (words.repair_sentence("Left out: it tells nothing", ["a", "b"]), "“a” and “b”: left out: it tells nothing."),
+        (words.repair_sentence("“a” is left out", ["a"]), "“a” is left out."),
         (words.metric("made_by_a_plugin").label, "made by a plugin"),
     ],
 )

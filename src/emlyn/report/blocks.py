@@ -129,9 +129,15 @@ class Heat:
     counts: Sequence[Sequence[float]]
     kind: ClassVar[str] = "heat"
 
+    @property
+    def numbered(self) -> bool:
+        """Many or long labels stand once, at the rows; columns then carry numbers."""
+        return len(self.labels) > 4 and sum(len(label) for label in self.labels) > 60
+
     def shade(self, row: int, column: int) -> str:
-        top = max((c for line in self.counts for c in line), default=1) or 1
-        return f"{self.counts[row][column] / top:.2f}"
+        """0 to 1: the share of a true class that was decided so."""
+        whole = sum(self.counts[row]) or 1
+        return f"{self.counts[row][column] / whole:.2f}"
 
 
 @dataclass(frozen=True)

@@ -183,7 +183,7 @@ def _sequence(values: list[Any]) -> list[Block]:
     if {"code", "severity", "message"} <= first.keys():
         return [Items([finding_item(f) for f in values], most=60)]
     if {"finding", "code", "says"} <= first.keys():
-        return [Items([Item(words.sentence(r["says"] or r["code"]), code=r["code"]) for r in values], most=60)]
+        return [Items([Item(words.repair_sentence(r["says"] or r["code"], (r["column"],)), code=r["code"]) for r in values], most=60)]
     if {"taken", "flag"} <= first.keys():
         return [Items([Item(words.sentence(q["text"]), f"Safe answer taken: {q['taken']}.", code=q["flag"]) for q in values], most=40)]
     if "gaps" in first:

@@ -50,7 +50,7 @@ def _scores(old: Evidence, new: Evidence) -> Iterable[str]:
         a, b = before.metrics.get(name), after.metrics.get(name)
         if a is not None and b is not None and (a.value, a.low, a.high) != (b.value, b.low, b.high):
             spoken = words.metric(name)
-            yield words.sentence(f"{spoken.label} was {_said(a)} and is now {_said(b)}{_apart(a, b, spoken.higher_is_better)}")
+            yield words.sentence(f"{spoken.label} was {_said(a)} and is now {_said(b)}{_apart(a, b, spoken.higher_is_better)}", ())
     if (before.rows, before.method) != (after.rows, after.method):
         yield f"It was measured on {words.measured_on(before)}, now on {words.measured_on(after)}."
 

@@ -71,7 +71,7 @@ class Axes:
     height: int = HEIGHT
     parts: list[Markup] = field(default_factory=list)
 
-    LEFT, RIGHT, TOP, BOTTOM = 52, 18, 10, 40
+    LEFT, RIGHT, TOP, BOTTOM = 60, 18, 10, 40
 
     def __post_init__(self) -> None:
         self.x, self.y = widened(self.x), widened(self.y)

@@ -14,7 +14,7 @@ from emlyn.records.run import Evidence
 from emlyn.report import plots, words
 from emlyn.report.blocks import Bar, Bars, Block, Facts, Figures, Heading, Heat, Item, Items, Note, Section, Table
 from emlyn.report.charts import box
-from emlyn.report.page import TONES, driver_bars, left_out, part
+from emlyn.report.page import TONES, driver_bars, left_out, part, recall_bars
 
 SEVERITY_TONES = {"fail": "stop", "warn": "care", "info": "none"}
 DOMAINS = {
@@ -91,7 +91,7 @@ def _by_reason(left_out: Sequence[str]) -> list[Item]:
     for line in left_out:
         name, _, why = line.partition(": ")
         reasons.setdefault(why, []).append(name)
-    return [Item(words.sentence(why or words.listed(names, 60)), words.listed(names, 60) if why else "") for why, names in reasons.items()]
+    return [Item(words.sentence(why or words.listed(names, 60), ()), words.listed(names, 60) if why else "") for why, names in reasons.items()]
 
 
 def _finding(f: Finding) -> Item:
@@ -121,7 +121,7 @@ def _leaderboard(evidence: Evidence) -> Section | None:
         said = (
             f"{words.metric(name).label} on rows each recipe had not learned from; the line is one standard error. Filled: part of the final model."
         )
-        blocks = [Note(words.sentence(said), "quiet")]
+        blocks = [Note(words.sentence(said, ()), "quiet")]
         blocks.append(Bars(rows, "recipes by their score", dots=True, origin=None, most=30))
     return Section("leaderboard", "What was tried, best first", blocks=blocks, count=words.plural(len(rows), "recipe"))
 
@@ -159,11 +159,7 @@ def _plots(evidence: Evidence) -> Section | None:
     if confusion and confusion.get("counts"):
         blocks += [Heading("Decided and true (rows counted)"), Heat([words.short(label, 24) for label in confusion["labels"]], confusion["counts"])]
     if shown.get("recall_by_class"):
-        rows = [
-            Bar(words.short(r["label"], 60), r["value"], words.percent(r["value"]), r["low"], r["high"], f"{r['n']:,} rows")
-            for r in shown["recall_by_class"]
-        ]
-        blocks += [Heading("Found, class by class (worst first)"), Bars(rows, "share of each class that is named correctly", most=50)]
+        blocks += [Heading("Found, class by class (worst first)"), recall_bars(shown["recall_by_class"])]
     return Section("plots", "Pictures of how it does", blocks=blocks, count=words.plural(len(drawn), "chart"))
 
 
@@ -191,7 +187,7 @@ def _decision(evidence: Evidence) -> Section | None:
     if not made:
         return None
     said, why = made.get("sentence", ""), made.get("why", "")
-    blocks: list[Block] = [Note(words.sentence(t)) for t in (said, "" if why in said else why) if t]
+    blocks: list[Block] = [Note(words.sentence(t, ())) for t in (said, "" if why in said else why) if t]
     rows = [
         (
             p["name"],
@@ -215,7 +211,7 @@ def _decision(evidence: Evidence) -> Section | None:
 
 def _fairness(evidence: Evidence) -> Section | None:
     made = part(evidence, "fairness")
-    blocks: list[Block] = [Note(words.sentence(made[k])) for k in ("sentence", "chosen") if isinstance(made.get(k), str)]
+    blocks: list[Block] = [Note(words.sentence(made[k], ())) for k in ("sentence", "chosen") if isinstance(made.get(k), str)]
     for column in made.get("columns", []):
         blocks.append(Heading(words.short(column["column"], 80)))
         gaps = [Item(g["sentence"], badge=g["verdict"], tone=TONES.get(g["verdict"], "none")) for g in column.get("gaps", [])]

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import functools
+import re
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup, escape
 
 from emlyn.records.codec import from_json, to_json
 from emlyn.records.run import Evidence
 from emlyn.report import details, page, words
 
+FLAG = re.compile(r"--[a-z][a-z-]*(?: [A-Z]+\b)?")
+
+
+def flags(text: str) -> Markup:
+    """Escaped text in which command-line flags are set as code, so that they do not break at their hyphens."""
+    return Markup(FLAG.sub(r'<code class="flag">\g<0></code>', str(escape(text))))  # noqa: S704
+
 
 @functools.cache
 def templates() -> Environment:
     """The templates of this room, with every value escaped."""
-    return Environment(
+    made = Environment(
         loader=PackageLoader("emlyn.report"),
         autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["flags"] = flags
+    return made
 
 
 def render(evidence: Evidence) -> str:

@@ -50,8 +50,8 @@ def hero(evidence: Evidence) -> Hero:
     title, tone, shape = words.verdict_title(evaluation.verdict)
     measure = evaluation.metrics.get(problem.metric, Measure(None))
     base = evaluation.baseline.get(problem.metric, Measure(None))
-    verdict = evaluation.verdict
-    others = [words.sentence(r) for r in verdict.reasons if r != verdict.why][:3] if verdict else []
+    verdict, names = evaluation.verdict, {c.name for c in evidence.card.columns}
+    others = [words.sentence(r, names) for r in verdict.reasons if r != verdict.why][:3] if verdict else []
     facts = [
         ("predicts", words.short(problem.target, 60)),
         ("learned from", words.plural(evidence.lineage.rows or evidence.card.rows, "row")),
@@ -62,7 +62,7 @@ def hero(evidence: Evidence) -> Hero:
         title,
         tone,
         shape,
-        words.sentence(verdict.why) if verdict else "Nobody has judged this model yet.",
+        words.sentence(verdict.why, names) if verdict else "Nobody has judged this model yet.",
         others,
         words.metric(problem.metric).label,
         words.headline(measure),
@@ -115,7 +115,7 @@ def part(evidence: Evidence, name: str) -> Mapping[str, Any]:
 
 
 def left_out(section: Mapping[str, Any]) -> list[Block]:
-    return [Note(words.sentence(section["left_out"]), "quiet")] if section.get("left_out") else []
+    return [Note(words.sentence(section["left_out"], ()), "quiet")] if section.get("left_out") else []
 
 
 def _frequencies(evidence: Evidence) -> Section:
@@ -149,8 +149,18 @@ def _frequency_blocks(evidence: Evidence) -> list[Block]:
         )
         return [People(icons(counts, words.natural_frequencies(problem, evidence.evaluation)), key)]
     if confusion and confusion.get("per_1000"):
-        return [Heat([words.short(label, 24) for label in confusion["labels"]], confusion["per_1000"])]
+        if len(confusion["labels"]) <= 8 or not shown.get("recall_by_class"):
+            return [Heat([words.short(label, 24) for label in confusion["labels"]], confusion["per_1000"])]
+        worst = recall_bars(shown["recall_by_class"][:6])
+        return [Note("The classes it finds least:", "quiet"), worst]
     return []
+
+
+def recall_bars(classes: Sequence[Mapping[str, Any]]) -> Bars:
+    rows = [
+        Bar(words.short(r["label"], 60), r["value"], words.percent(r["value"]), r["low"], r["high"], words.plural(r["n"], "row")) for r in classes
+    ]
+    return Bars(rows, "share of each class that is named correctly", most=50)
 
 
 def _sureness(evidence: Evidence) -> Section:
@@ -170,7 +180,7 @@ def _sureness(evidence: Evidence) -> Section:
         how += f" These rows have been opened {words.times(evaluation.openings)}." + (
             " Each further look makes the number a little too kind." if evaluation.openings > 1 else ""
         )
-    lead = words.sentence(lead)
+    lead = words.sentence(lead, ())
     blocks: list[Block] = [Note(how + (f" Method of the interval: {m.method}." if m.method and m.low is not None else ""), "quiet")]
     if part(evidence, "selection").get("sentence"):
         blocks.append(Note(part(evidence, "selection")["sentence"], "quiet"))
@@ -183,11 +193,10 @@ def _sureness(evidence: Evidence) -> Section:
 def _today(evidence: Evidence) -> Section:
     problem, evaluation = evidence.problem, evidence.evaluation
     name, rows = problem.metric, []
-    pair = [evaluation.metrics.get(name), evaluation.baseline.get(name)]
-    texts = words.numbers([m.value if m else None for m in pair])
-    for label, m, text, tone in zip(("this model", "no model"), pair, texts, ("s1", "rest"), strict=True):
+    pair = (evaluation.metrics.get(name), evaluation.baseline.get(name))
+    for label, m, tone in zip(("this model", "no model"), pair, ("s1", "rest"), strict=True):
         if m is not None and m.value is not None:
-            rows.append(Bar(label, m.value, text, m.low, m.high, tone=tone))
+            rows.append(Bar(label, m.value, words.number(m.value), m.low, m.high, tone=tone))
     lead = words.against_baseline(problem, evaluation)
     better = "longer is better" if words.metric(name).higher_is_better else "shorter is better"
     blocks: list[Block] = [Bars(rows, f"{words.metric(name).label} of the model and of having no model")] if rows else []
@@ -195,32 +204,35 @@ def _today(evidence: Evidence) -> Section:
         "today",
         "Compared with having no model",
         lead,
-        [*blocks, Note(words.sentence(f"{words.metric(name).label}: {better}") + " The thin line is the range.", "quiet")] if blocks else [],
+        [*blocks, Note(words.sentence(f"{words.metric(name).label}: {better}", ()) + " The thin line is the range.", "quiet")] if blocks else [],
     )
 
 
 def _repairs(evidence: Evidence) -> Section:
-    def size(r: Repair) -> float:
-        return abs(r.after - r.before) if r.before is not None and r.after is not None else -1.0
-
-    items = []
-    for repair in sorted(evidence.repairs, key=lambda r: (-size(r), r.finding)):
+    alike: dict[tuple[str, str, str, str], list[str]] = {}
+    for repair in sorted(evidence.repairs, key=_least_change):
         change, word = words.repair_change(repair, evidence.problem.metric)
-        items.append(
-            Item(words.sentence(repair.says or repair.code), change, badge=word, tone="go" if word == "better" else "none", code=repair.code)
-        )
+        alike.setdefault((repair.says or repair.code, change, word, repair.code), []).append(repair.column)
+    items = [
+        Item(words.repair_sentence(says, columns), change, badge=word, tone="go" if word == "better" else "none", code=code)
+        for (says, change, word, code), columns in alike.items()
+    ]
     if not items:
         items = [Item(f.message, f.fix, code=f.code) for f in evidence.findings if f.applied and f.fix]
     if not items:
-        unlooked = (
-            f" {words.plural(len(evidence.left_out), 'check')} did not run, so this is no clean bill (see the details)." if evidence.left_out else ""
-        )
+        missed = [line for line in evidence.left_out if ": needs " not in line]
+        unlooked = f" {words.plural(len(missed), 'check')} did not run, so this is no clean bill (see the details)." if missed else ""
         return Section("repairs", "What was repaired", f"Nothing: the table went in as it came.{unlooked}")
     measured = any(r.before is not None and r.after is not None for r in evidence.repairs)
-    lead = f"{words.plural(len(items), 'repair')} made before learning; each can be undone." + (
-        "" if measured else " What each did to the score was not measured in this run."
-    )
-    return Section("repairs", "What was repaired, and what it did", lead, [Items(items, most=3)])
+    unsaid = "" if measured else " What each did to the score was not measured in this run."
+    lead = f"{words.plural(len(items), 'repair')} made before learning; each can be undone.{unsaid}"
+    return Section("repairs", "What was repaired, and what it did", lead, [Items(items, most=3 if measured else 5)])
+
+
+def _least_change(repair: Repair) -> tuple[float, str]:
+    """Sorts repairs with the largest change of the score first, unmeasured ones last."""
+    known = repair.before is not None and repair.after is not None
+    return (-abs((repair.after or 0.0) - (repair.before or 0.0)) if known else 1.0, repair.finding)
 
 
 def _weaker(evidence: Evidence) -> Section:
@@ -257,7 +269,11 @@ def _drivers(evidence: Evidence) -> Section:
         return Section("drivers", "What drives the predictions", "Not worked out in this run.")
     top = sorted(explanation.drivers, key=lambda d: -d.importance)[:5]
     solid = [d for d in top if d.above_noise is not False]
-    lead = f"Above all {words.listed([f'“{words.short(d.column, 40)}”' for d in solid], 5)}." if solid else "No column stands out from noise."
+    lead = (
+        f"Above all {words.listed([f'“{words.short(d.column, 40)}”' for d in solid], 5)}."
+        if solid
+        else "No column stands out from noise in the rows this was tried on."
+    )
     bars = driver_bars(top, explanation.noise_line)
     after = f"Method: {explanation.method}. What moves a prediction is not thereby a cause of the outcome." + (
         f" {len(explanation.drivers) - 5:,} more in the details." if len(explanation.drivers) > 5 else ""

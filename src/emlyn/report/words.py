@@ -6,7 +6,8 @@ Nothing here computes a result: counts are only scaled to "of 1,000", numbers on
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,7 +120,9 @@ def decimals_for(low: float, high: float) -> int:
     if not math.isfinite(width) or width < 1e-12:
         return 3 if small else 0
     decimals = min(-math.floor(math.log10(width / (3.99 if small else 10))), 8)
-    return max(decimals, 2) if small else decimals
+    nearest = min(abs(low), abs(high))
+    shows_nearest = -math.floor(math.log10(nearest)) if nearest > 0 else 0
+    return max(decimals, 2, min(shows_nearest, decimals + 2)) if small else decimals
 
 
 def span(low: float | None, high: float | None, joiner: str = " – ") -> str:
@@ -230,7 +233,7 @@ def score_in_words(problem: Problem, name: str, m: Measure) -> str:
         return f"A typical prediction is off by {span}, in the unit of “{short(problem.target, 40)}”."
     if name == "r2":
         return f"The model explains {of_100(max(low, 0.0), max(high, 0.0))} parts of the variation in “{short(problem.target, 40)}”."
-    return sentence(f"{metric(name).label} is {metric(name).means}") if metric(name).means else ""
+    return sentence(f"{metric(name).label} is {metric(name).means}", ()) if metric(name).means else ""
 
 
 def natural_frequencies(problem: Problem, evaluation: Evaluation) -> str:
@@ -264,8 +267,7 @@ def against_baseline(problem: Problem, evaluation: Evaluation) -> str:
     if model is None or base is None or model.value is None or base.value is None:
         return "There is no baseline to compare with."
     gain = evaluation.comparison
-    model_text, base_text = numbers([model.value, base.value])
-    pair = f"{label} {model_text} with the model, {base_text} without"
+    pair = f"{label} {number(model.value)} with the model, {number(base.value)} without"
     if gain is None or gain.low is None or gain.high is None:
         return f"{pair}. Whether the difference is more than chance cannot be told" + (f" ({gain.method})." if gain and gain.method else ".")
     better = gain.low > 0 if metric(problem.metric).higher_is_better else gain.high < 0
@@ -292,6 +294,12 @@ def driver_sentence(driver: Driver) -> str:
     return f"“{short(driver.column, 60)}”" + (f": {note}." if note else ".")
 
 
+def repair_sentence(says: str, columns: Sequence[str]) -> str:
+    """What a repair did, and to which columns."""
+    named = listed([f"“{short(c, 40)}”" for c in columns if c and c not in says], 4)
+    return sentence(f"{named}: {says[:1].lower() + says[1:]}" if named else says)
+
+
 def repair_change(repair: Repair, name: str) -> tuple[str, str]:
     """What a repair did to the score on the same folds, and a word for it; both empty where it was not measured."""
     if repair.before is None or repair.after is None:
@@ -302,10 +310,12 @@ def repair_change(repair: Repair, name: str) -> tuple[str, str]:
     return f"{metric(name).label} {before} → {after}.", word
 
 
-def sentence(text: str) -> str:
-    """Text that starts and ends like a sentence."""
-    whole = text[:1].upper() + text[1:]
-    return whole if whole.endswith((".", "!", "?")) or not whole else f"{whole}."
+def sentence(text: str, names: Collection[str] | None = None) -> str:
+    """Text that ends like a sentence; with `names` it starts like one too, unless its first word is one of them (a column keeps its spelling)."""
+    first = re.split(r"[^\w]", text, maxsplit=1)[0]
+    if names is not None and first.isalpha() and first not in names:
+        text = text[:1].upper() + text[1:]
+    return text if text.endswith((".", "!", "?")) or not text else f"{text}."
 
 
 def finding_line(finding: Finding) -> str:

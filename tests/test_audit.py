@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tables import audited, codes, context, framed, honest
 
 from emlyn import plugins
 from emlyn.core.check import Check, Material, Outcome
@@ -23,6 +22,7 @@ from emlyn.stages.audit import audit, compare
 from emlyn.stages.frame import frame, target_rows
 from emlyn.stages.profile import profile
 from emlyn.stages.traps import traps
+from tables import audited, codes, context, framed, honest
 
 
 @pytest.mark.parametrize("task", ["binary", "regression"])
@@ -273,8 +273,15 @@ def test_traps_are_caught_on_a_plain_table() -> None:
     raw, card, problem = framed(table, target="y")
     results = traps(raw, card, problem, TrainOptions(target="y"), context())
     assert [r.trap for r in results] == [
-        "copied target", "shuffled target", "duplicated entities", "unit error", "missing by class", "flipped labels", "future column", "swapped columns",
-    ]  # fmt: skip
+        "copied target",
+        "shuffled target",
+        "duplicated entities",
+        "unit error",
+        "missing by class",
+        "flipped labels",
+        "future column",
+        "swapped columns",
+    ]
     assert {r.trap for r in results if r.caught} >= {r.trap for r in results} - {"flipped labels"}
     assert all(r.by for r in results if r.caught)
     assert all(r.detail for r in results)
@@ -284,7 +291,10 @@ REAL: dict[str, dict[str, tuple[str, ...]]] = {
     "pima": {"missing.zero": ("glucose", "pressure", "triceps", "insulin", "mass")},
     "wine_quality": {"structure.twins": ()},
     "adult": {"form.duplicate_columns": ("education", "education_num"), "missing.sentinel": ("capital_gain",)},
-    "loans_leaky": {"leakage.circular": ("installment",), "leakage.after_outcome": ("paid_total", "paid_principal", "paid_interest", "balance", "loan_status")},
+    "loans_leaky": {
+        "leakage.circular": ("installment",),
+        "leakage.after_outcome": ("paid_total", "paid_principal", "paid_interest", "balance", "loan_status"),
+    },
     "diamonds": {"missing.zero": ("x", "y", "z")},
 }
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tables import context, framed, honest
 
 from emlyn.core.reader import read
 from emlyn.core.splits import TWINS
@@ -16,6 +15,7 @@ from emlyn.errors import DataError, OptionError, UserError
 from emlyn.records.options import TrainOptions
 from emlyn.stages.frame import frame, target_rows
 from emlyn.stages.profile import profile
+from tables import context, framed, honest
 
 
 def test_the_task_follows_the_target() -> None:

@@ -21,6 +21,11 @@ T = TypeVar("T")
 SEPARATORS = re.compile(r"[_\W]+|(?<=[a-z0-9])(?=[A-Z])")
 
 
+def words(text: str) -> frozenset[str]:
+    """A set of words, written in one line."""
+    return frozenset(text.split())
+
+
 def given(part: T | None) -> T:
     """A part of the material that the check declared: the dispatcher has made sure that it is there."""
     assert part is not None

@@ -9,7 +9,7 @@ from itertools import combinations
 
 import numpy as np
 
-from emlyn.checks._say import Looked, found, given, listed, looked_at, repair, words_of
+from emlyn.checks._say import Looked, found, given, listed, looked_at, repair, words, words_of
 from emlyn.core.check import Check, Material, Outcome, outcome
 from emlyn.core.probe import column_strengths
 from emlyn.plugins import hook
@@ -20,12 +20,28 @@ AFTERWARDS = re.compile(
     r"^(paid|repaid|recover(y|ies|ed)|settle(d|ment)?|settlement|charge_?off|chargedoff|discharged?|cancel(led|ed|lation|ation)?|refund(ed|s)?|outcome|resolution|resolved|"
     r"terminat(ed|ion)|death|died|deceased|post|after|afterwards|follow_?up|returned|chargeback|verdict|diagnosed|readmitted|survival)$"
 )
-MAYBE = re.compile(r"^(status|balance|closed|closing|end|ended|result|final|actual|total|remaining|outstanding|duration|settle|installments?|invoice|arrival|delay)$")
-BEFOREHAND = frozenset(
-    ["prev", "previous", "prior", "past", "history", "historical", "last", "ever", "since", "before", "ago", "months", "years", "days", "num", "number", "count"]
-    + ["avg", "plan", "planned", "expected", "estimated", "estimate", "scheduled", "policy", "type", "method", "option", "allowed", "12m", "24m", "2y", "2yrs"]
+MAYBE = re.compile(
+    r"^(status|balance|closed|closing|end|ended|result|final|actual|total|remaining|outstanding|duration|settle|installments?|invoice|arrival|delay)$"
 )
-CONSEQUENCES = frozenset(["charged off", "fully paid", "late (31-120 days)", "in grace period", "cancelled", "canceled", "refunded", "settled", "check-out", "no-show", "deceased"])
+BEFOREHAND = words(
+    "prev previous prior past history historical last ever since before ago months years days num number count avg plan planned expected "
+    "estimated estimate scheduled policy type method option allowed 12m 24m 2y 2yrs"
+)
+CONSEQUENCES = frozenset(
+    [
+        "charged off",
+        "fully paid",
+        "late (31-120 days)",
+        "in grace period",
+        "cancelled",
+        "canceled",
+        "refunded",
+        "settled",
+        "check-out",
+        "no-show",
+        "deceased",
+    ]
+)
 FORMULA_R2 = 0.99
 ROWS, BINS = 1_000, 32
 
@@ -50,14 +66,21 @@ def consequence_names(m: Material) -> Outcome:
         names = tuple(n for n, w in suspects.items() if w == word)
         best = max(told[n].score for n in names)
         f = found(
-            "leakage.after_outcome", "warn", names, f"{listed(names)} sound{'s' if len(names) == 1 else ''} like something recorded after {problem.target} was known.",
+            "leakage.after_outcome",
+            "warn",
+            names,
+            f"{listed(names)} sound{'s' if len(names) == 1 else ''} like something recorded after {problem.target} was known.",
             detail=f"Named or valued like a consequence ({word!r}); the strongest alone scores {best:.3f} ({'AUC' if data.classes else 'R2'}).",
-            why="A column that is not yet known when the model is used makes the score a lie.", n=len(data), effect=Effect("auc" if data.classes else "r2", best),
+            why="A column that is not yet known when the model is used makes the score a lie.",
+            n=len(data),
+            effect=Effect("auc" if data.classes else "r2", best),
             fix="left out until you say otherwise; both scores are shown",
-        )  # fmt: skip
+        )
         findings.append(f)
         flags = " ".join(f"--known {n if n.replace('_', '').isalnum() else repr(n)}" for n in names)
-        questions.append(Question(f.id, f"{'Is' if len(names) == 1 else 'Are'} {listed(names)} known at the moment of prediction?", "no", flags, names))
+        questions.append(
+            Question(f.id, f"{'Is' if len(names) == 1 else 'Are'} {listed(names)} known at the moment of prediction?", "no", flags, names)
+        )
     return outcome(findings, [repair(f, n, "left out: perhaps not known yet", role="excluded") for f in findings for n in f.columns], questions)
 
 
@@ -87,7 +110,12 @@ def _tied(m: Material, one: Looked, suspects: dict[str, str]) -> bool:
         for other in others:
             z = other.column.values[:ROWS]
             near = 1e-6 * (np.nanmean(np.abs(x)) + 1e-12) + 0.02
-            if other.name != s and any(np.nanmean(np.abs(miss) <= near) > 0.9 for miss in (x + y - z, x - y - z, y - x - z)) and np.nanstd(y) > near and np.nanstd(z) > near:
+            if (
+                other.name != s
+                and any(np.nanmean(np.abs(miss) <= near) > 0.9 for miss in (x + y - z, x - y - z, y - x - z))
+                and np.nanstd(y) > near
+                and np.nanstd(z) > near
+            ):
                 return True
     return False
 
@@ -120,12 +148,20 @@ def circular(m: Material) -> Outcome:
         culprit = _culprit(m, pair)
         gone.add(culprit)
         f = found(
-            "leakage.circular", "fail", (culprit, *(n for n in (pair.left, pair.right) if n != culprit)), f"{problem.target} can be computed from {pair.words}: {culprit} was made from it.",
-            detail=f"Out-of-sample R2 {pair.r2:.4f} of {pair.words}; neither column alone comes close.", n=len(data), effect=Effect("r2", pair.r2),
-            why="Who knows both columns already knows the answer; when the model is needed, one of them is not there yet.", fix=f"{culprit} left out; both scores are shown",
-        )  # fmt: skip
+            "leakage.circular",
+            "fail",
+            (culprit, *(n for n in (pair.left, pair.right) if n != culprit)),
+            f"{problem.target} can be computed from {pair.words}: {culprit} was made from it.",
+            detail=f"Out-of-sample R2 {pair.r2:.4f} of {pair.words}; neither column alone comes close.",
+            n=len(data),
+            effect=Effect("r2", pair.r2),
+            why="Who knows both columns already knows the answer; when the model is needed, one of them is not there yet.",
+            fix=f"{culprit} left out; both scores are shown",
+        )
         findings.append(f)
-        repairs.append(repair(f, culprit, f"left out: with {pair.left if culprit == pair.right else pair.right} it gives the answer", role="excluded"))
+        repairs.append(
+            repair(f, culprit, f"left out: with {pair.left if culprit == pair.right else pair.right} it gives the answer", role="excluded")
+        )
         questions.append(Question(f.id, f"Is {culprit} known at the moment of prediction?", "no", f"--known {culprit}", (culprit,)))
     return outcome(findings, repairs, questions)
 

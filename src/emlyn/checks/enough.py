@@ -17,7 +17,7 @@ def _rows(m: Material) -> int:
 
 
 def sample_size(m: Material) -> Outcome:
-    """Rows that a linear model of these columns needs to keep its promise (Riley et al. 2019-2020): shrinkage 0.9, and the answer's mean within a margin.
+    """Rows that a linear model of these columns needs to keep its promise (Riley et al. 2020): shrinkage 0.9, the answer's mean within a margin.
 
     The expected strength is the probe's own: Cox-Snell R2 from its AUC for two classes (a share of the largest possible), R2 for numbers.
     """
@@ -39,14 +39,23 @@ def sample_size(m: Material) -> Outcome:
     needed = int(np.ceil(max(width / ((0.9 - 1) * np.log(1 - min(r2 / 0.9, 0.99))), margin)))
     if n >= needed:
         return outcome()
-    return outcome([
-        found(
-            "enough.sample_size", "info", (), f"{n:,} rows are few for {width} columns: about {needed:,} would make the probabilities dependable."
-            if data.classes else f"{n:,} rows are few for {width} columns: about {needed:,} would make the predictions dependable.",
-            detail=f"Riley's criteria with shrinkage 0.9 and an expected R2 of {r2:.2f}; flexible models need more.", n=n, effect=Effect("rows needed", float(needed)),
-            why="With too few rows a model promises more than it keeps.", fix="simple models are tried too, and the score comes with its range",
-        )
-    ])  # fmt: skip
+    return outcome(
+        [
+            found(
+                "enough.sample_size",
+                "info",
+                (),
+                f"{n:,} rows are few for {width} columns: about {needed:,} would make the probabilities dependable."
+                if data.classes
+                else f"{n:,} rows are few for {width} columns: about {needed:,} would make the predictions dependable.",
+                detail=f"Riley's criteria with shrinkage 0.9 and an expected R2 of {r2:.2f}; flexible models need more.",
+                n=n,
+                effect=Effect("rows needed", float(needed)),
+                why="With too few rows a model promises more than it keeps.",
+                fix="simple models are tried too, and the score comes with its range",
+            )
+        ]
+    )
 
 
 def test_precision(m: Material) -> Outcome:
@@ -61,18 +70,33 @@ def test_precision(m: Material) -> Outcome:
     if judged == 0 or events >= 100:
         return outcome()
     half = 1.96 * 0.5 / np.sqrt(3 * max(events, 1))
-    return outcome([
-        found(
-            "enough.test_precision", "info", (problem.target,), f"Only about {events} rows of the rarer answer judge the model: read the score as a range.",
-            detail=f"The range of the AUC will be about +-{half:.2f}; 100 such rows give a fair range, 200 a fair calibration curve.", n=judged, effect=Effect("rows", float(events)),
-            why="A single number would promise more than these rows can show.", fix="every score is shown with its interval",
-        )
-    ])  # fmt: skip
+    return outcome(
+        [
+            found(
+                "enough.test_precision",
+                "info",
+                (problem.target,),
+                f"Only about {events} rows of the rarer answer judge the model: read the score as a range.",
+                detail=f"The range of the AUC will be about +-{half:.2f}; 100 such rows give a fair range, 200 a fair calibration curve.",
+                n=judged,
+                effect=Effect("rows", float(events)),
+                why="A single number would promise more than these rows can show.",
+                fix="every score is shown with its interval",
+            )
+        ]
+    )
 
 
 @hook
 def emlyn_checks() -> list[Check]:
     return [
-        Check("enough.sample_size", "rows for the columns at hand", ("data", "problem", "probe"), sample_size, slow=True, source="Riley et al. 2020, BMJ 368:m441"),
+        Check(
+            "enough.sample_size",
+            "rows for the columns at hand",
+            ("data", "problem", "probe"),
+            sample_size,
+            slow=True,
+            source="Riley et al. 2020, BMJ 368:m441",
+        ),
         Check("enough.test_precision", "rows to measure the score with", ("data", "problem"), test_precision),
     ]

@@ -6,20 +6,20 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from emlyn.checks._say import Looked, answer_share, found, given, listed, looked_at, newcombe, number, percent, sample_of, words_of
+from emlyn.checks._say import Looked, answer_share, found, given, listed, looked_at, newcombe, number, percent, sample_of, words, words_of
 from emlyn.core.check import Check, Material, Outcome, outcome
 from emlyn.core.dataset import rows_dataset
 from emlyn.core.probe import column_strengths
 from emlyn.plugins import hook
 from emlyn.records.finding import Effect
 
-SENSITIVE = frozenset(
-    ["sex", "gender", "female", "male", "race", "ethnicity", "ethnic", "nationality", "nation", "citizenship", "foreign", "religion", "age", "birth", "dob"]
-    + ["disability", "disabled", "pregnant", "orientation", "marital", "immigrant", "caste", "native"]
+SENSITIVE = words(
+    "sex gender female male race ethnicity ethnic nationality nation citizenship foreign religion age birth dob disability disabled pregnant "
+    "orientation marital immigrant caste native"
 )
-PEOPLE = frozenset(
-    ["income", "salary", "job", "occupation", "education", "employment", "housing", "household", "customer", "patient", "person", "student", "employee", "bmi"]
-    + ["dependents", "children", "partner", "smoker", "diagnosis", "loan", "credit", "zip", "postcode"]
+PEOPLE = words(
+    "income salary job occupation education employment housing household customer patient person student employee bmi dependents children "
+    "partner smoker diagnosis loan credit zip postcode"
 )
 GROUP_ROWS, GROUP_EVENTS = 100, 20
 
@@ -69,11 +69,19 @@ def base_rates(m: Material) -> Outcome:
         if not large:
             continue
         what = f"{problem.positive!r}" if problem.positive else problem.target
-        findings.append(found(
-            "fairness.base_rates", "info", (one.name,), f"The answer differs between groups of {one.name}: {what} is {says} ({top} / {bottom}).", n=len(share),
-            detail=f"{unit} {d:.3g} (95 % {low:.3g} to {high:.3g}).", effect=Effect(unit, d, float(low), float(high)),
-            why="A model will repeat this difference; whether that is right is for people to decide.", fix=f"--exclude {one.name} leaves it out; --sensitive {one.name} reports on it",
-        ))  # fmt: skip
+        findings.append(
+            found(
+                "fairness.base_rates",
+                "info",
+                (one.name,),
+                f"The answer differs between groups of {one.name}: {what} is {says} ({top} / {bottom}).",
+                n=len(share),
+                detail=f"{unit} {d:.3g} (95 % {low:.3g} to {high:.3g}).",
+                effect=Effect(unit, d, float(low), float(high)),
+                why="A model will repeat this difference; whether that is right is for people to decide.",
+                fix=f"--exclude {one.name} leaves it out; --sensitive {one.name} reports on it",
+            )
+        )
     return outcome(findings)
 
 
@@ -86,14 +94,23 @@ def thin_groups(m: Material) -> Outcome:
         if len(groups) > 30:
             continue
         thin = [
-            f"{name} ({int(mask.sum())} rows)" for name, mask in groups.items()
+            f"{name} ({int(mask.sum())} rows)"
+            for name, mask in groups.items()
             if mask.sum() < GROUP_ROWS or (data.classes == 2 and min(share[mask].sum(), (1 - share[mask]).sum()) < GROUP_EVENTS)
-        ]  # fmt: skip
+        ]
         if thin and len(share) >= 2 * GROUP_ROWS:
-            findings.append(found(
-                "fairness.thin_groups", "info", (one.name,), f"Too few rows to judge some groups of {one.name}: {listed(thin)}.", n=len(share),
-                detail=f"Fewer than {GROUP_ROWS} rows, or {GROUP_EVENTS} of one answer.", why="For these, nothing can be shown, neither fair nor unfair.", fix="collect more rows of them",
-            ))  # fmt: skip
+            findings.append(
+                found(
+                    "fairness.thin_groups",
+                    "info",
+                    (one.name,),
+                    f"Too few rows to judge some groups of {one.name}: {listed(thin)}.",
+                    n=len(share),
+                    detail=f"Fewer than {GROUP_ROWS} rows, or {GROUP_EVENTS} of one answer.",
+                    why="For these, nothing can be shown, neither fair nor unfair.",
+                    fix="collect more rows of them",
+                )
+            )
     return outcome(findings)
 
 
@@ -115,11 +132,19 @@ def proxies(m: Material) -> Outcome:
         told = column_strengths(rows_dataset(table.take(rows), largest[0][rows].astype(np.int64), classes=2), others[:60], m.seed)
         strong = sorted((n for n in others[:60] if told[n].score > 0.65), key=lambda n: -told[n].score)
         if strong:
-            findings.append(found(
-                "fairness.proxies", "info", (one.name, *strong[:4]), f"{listed(strong, 3)} {'tells' if len(strong) == 1 else 'tell'} {one.name}: leaving {one.name} out would not hide it.",
-                detail="; ".join(f"{n} AUC {told[n].score:.2f}" for n in strong[:5]), n=table.rows, effect=Effect("auc", told[strong[0]].score),
-                why="A model can treat groups differently without seeing the group.", fix="judge the decisions by group (--sensitive), not only the columns",
-            ))  # fmt: skip
+            findings.append(
+                found(
+                    "fairness.proxies",
+                    "info",
+                    (one.name, *strong[:4]),
+                    f"{listed(strong, 3)} {'tells' if len(strong) == 1 else 'tell'} {one.name}: leaving {one.name} out would not hide it.",
+                    detail="; ".join(f"{n} AUC {told[n].score:.2f}" for n in strong[:5]),
+                    n=table.rows,
+                    effect=Effect("auc", told[strong[0]].score),
+                    why="A model can treat groups differently without seeing the group.",
+                    fix="judge the decisions by group (--sensitive), not only the columns",
+                )
+            )
     return outcome(findings)
 
 

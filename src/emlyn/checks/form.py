@@ -33,14 +33,22 @@ def duplicate_rows(m: Material) -> Outcome:
     repeats[first] = False
     copied = extra > 0.005 * n and count_twins(whole, names)[1]
     says = "they look like copies of one row" if copied else "with so few different values that happens by chance"
-    return outcome([
-        found(
-            "form.duplicate_rows", "warn" if copied else "info", (), f"{extra:,} of {n:,} rows repeat an earlier row exactly; {says}.",
-            detail=f"{len(first):,} distinct rows; the commonest stands {int(sizes.max()):,} times. Hash over all {len(names)} columns.",
-            why="A copy in the part that judges makes the model look better than it is.", effect=Effect("share of rows", extra / n), n=n,
-            rows=example_rows(repeats), fix="copies are kept on one side of every split" if copied else "nothing: such rows are kept as they are",
-        )
-    ])  # fmt: skip
+    return outcome(
+        [
+            found(
+                "form.duplicate_rows",
+                "warn" if copied else "info",
+                (),
+                f"{extra:,} of {n:,} rows repeat an earlier row exactly; {says}.",
+                detail=f"{len(first):,} distinct rows; the commonest stands {int(sizes.max()):,} times. Hash over all {len(names)} columns.",
+                why="A copy in the part that judges makes the model look better than it is.",
+                effect=Effect("share of rows", extra / n),
+                n=n,
+                rows=example_rows(repeats),
+                fix="copies are kept on one side of every split" if copied else "nothing: such rows are kept as they are",
+            )
+        ]
+    )
 
 
 def constant(m: Material) -> Outcome:
@@ -49,7 +57,15 @@ def constant(m: Material) -> Outcome:
         known = one.known
         if len(known) and (known == known[0]).all() and len(known) == len(one.column) and _same_in_all_rows(m, one):
             what = f"{one.name} has the same value in every row ({_cell(one, 0)})."
-            f = found("form.constant", "info", (one.name,), what, detail="One distinct value, no missing cell.", n=len(known), fix="left out of the features")
+            f = found(
+                "form.constant",
+                "info",
+                (one.name,),
+                what,
+                detail="One distinct value, no missing cell.",
+                n=len(known),
+                fix="left out of the features",
+            )
         elif len(known) == 0:
             f = found("form.constant", "info", (one.name,), f"{one.name} holds no value.", n=len(one.column), fix="left out of the features")
         else:
@@ -59,7 +75,9 @@ def constant(m: Material) -> Outcome:
     for card in m.card.columns:
         if card.role == "excluded" and card.distinct <= 1 and card.rows > 1:
             what = f"{card.name} has the same value in every row." if card.distinct else f"{card.name} holds no value."
-            findings.append(found("form.constant", "info", (card.name,), what, detail=card.why, n=card.rows, fix="left out of the features", applied=True))
+            findings.append(
+                found("form.constant", "info", (card.name,), what, detail=card.why, n=card.rows, fix="left out of the features", applied=True)
+            )
     return outcome(findings, repairs)
 
 
@@ -88,12 +106,19 @@ def near_constant(m: Material) -> Outcome:
     if not names:
         return outcome()
     verb = "has" if len(names) == 1 else "have"
-    return outcome([
-        found(
-            "form.near_constant", "info", names, f"{listed(names)} {verb} one value in more than 99 % of the rows.",
-            detail=f"Smallest top share {least:.3f}; kept, since the rare value may matter.", n=m.raw.rows, effect=Effect("top share", least),
-        )
-    ])  # fmt: skip
+    return outcome(
+        [
+            found(
+                "form.near_constant",
+                "info",
+                names,
+                f"{listed(names)} {verb} one value in more than 99 % of the rows.",
+                detail=f"Smallest top share {least:.3f}; kept, since the rare value may matter.",
+                n=m.raw.rows,
+                effect=Effect("top share", least),
+            )
+        ]
+    )
 
 
 def duplicate_columns(m: Material) -> Outcome:
@@ -105,11 +130,19 @@ def duplicate_columns(m: Material) -> Outcome:
             continue
         word = {"equal": "is a copy of", "affine": "is a rescaled copy of", "bijection": "says the same in other words as"}[kind]
         f = found(
-            "form.duplicate_columns", "info", (left, right), f"{right} {word} {left}.",
-            detail={"equal": "Every cell is equal.", "affine": "|Pearson r| > 0.9999, same missing cells.", "bijection": "Each level of one meets exactly one level of the other."}[kind],
-            why="The second column adds nothing and blurs which column drives the model.", n=m.raw.rows,
+            "form.duplicate_columns",
+            "info",
+            (left, right),
+            f"{right} {word} {left}.",
+            detail={
+                "equal": "Every cell is equal.",
+                "affine": "|Pearson r| > 0.9999, same missing cells.",
+                "bijection": "Each level of one meets exactly one level of the other.",
+            }[kind],
+            why="The second column adds nothing and blurs which column drives the model.",
+            n=m.raw.rows,
             fix=f"{right} left out" if kind != "bijection" else f"{right} may be left out (--repairs all)",
-        )  # fmt: skip
+        )
         findings.append(f)
         repairs.append(repair(f, right, f"left out: {left} says the same", role="excluded", safe=kind != "bijection"))
     return outcome(findings, repairs)
@@ -160,17 +193,23 @@ def identifier(m: Material) -> Outcome:
         if len(known) < 20 or unique <= 0.95 or not _reads_like_key(one, known):
             continue
         f = found(
-            "form.identifier", "info", (one.name,), f"{one.name} numbers the rows: nearly every row has its own value.",
-            detail=f"{percent(unique)} of the values are different.", why="A model can only learn such a column by heart.", n=len(known),
-            effect=Effect("share of different values", unique), fix="left out of the features",
-        )  # fmt: skip
+            "form.identifier",
+            "info",
+            (one.name,),
+            f"{one.name} numbers the rows: nearly every row has its own value.",
+            detail=f"{percent(unique)} of the values are different.",
+            why="A model can only learn such a column by heart.",
+            n=len(known),
+            effect=Effect("share of different values", unique),
+            fix="left out of the features",
+        )
         findings.append(f)
         repairs.append(repair(f, one.name, "left out: it names the row", role="id"))
-    for card in m.card.columns:
-        if card.role == "id":
-            findings.append(
-                found("form.identifier", "info", (card.name,), f"{card.name} identifies the row and is not learned from.", detail=card.why, n=card.rows, applied=True)
-            )
+    findings += [
+        found("form.identifier", "info", (c.name,), f"{c.name} identifies the row and is not learned from.", detail=c.why, n=c.rows, applied=True)
+        for c in m.card.columns
+        if c.role == "id"
+    ]
     return outcome(findings, repairs)
 
 
@@ -204,13 +243,27 @@ def spelling(m: Material) -> Outcome:
         odd = np.isin(one.column.values, [i for i, level in enumerate(one.column.levels) if str(level) in merge])
         pairs = [f"{a!r} = {b!r}" for a, b in list(merge.items())[:3]]
         f = found(
-            "form.spelling", "warn" if odd.mean() > 0.005 else "info", (one.name,), f"{one.name} spells the same thing in several ways: {'; '.join(pairs)}.",
+            "form.spelling",
+            "warn" if odd.mean() > 0.005 else "info",
+            (one.name,),
+            f"{one.name} spells the same thing in several ways: {'; '.join(pairs)}.",
             detail=f"{len(merge)} variant(s) in {int(odd.sum()):,} rows differ only in case, spaces or underscores.",
-            why="Each spelling would be learned as a thing of its own.", n=int(odd.sum()), rows=example_rows(odd),
-            effect=Effect("share of rows", float(odd.mean())), fix="variants read as the commonest spelling", evidence={"merge": dict(list(merge.items())[:50])},
-        )  # fmt: skip
+            why="Each spelling would be learned as a thing of its own.",
+            n=int(odd.sum()),
+            rows=example_rows(odd),
+            effect=Effect("share of rows", float(odd.mean())),
+            fix="variants read as the commonest spelling",
+            evidence={"merge": dict(list(merge.items())[:50])},
+        )
         findings.append(f)
-        repairs.append(repair(f, one.name, f"reads {len(merge)} spelling(s) as their commonest form", parse=parse_with(one.card, merge={**one.card.parse.merge, **merge})))
+        repairs.append(
+            repair(
+                f,
+                one.name,
+                f"reads {len(merge)} spelling(s) as their commonest form",
+                parse=parse_with(one.card, merge={**one.card.parse.merge, **merge}),
+            )
+        )
     return outcome(findings, repairs)
 
 
@@ -224,12 +277,20 @@ def rare_levels(m: Material) -> Outcome:
             most = max(most, rare)
     if not names:
         return outcome()
-    return outcome([
-        found(
-            "form.rare_levels", "info", names, f"{listed(names)}: some values occur in fewer than five rows.", detail=f"Up to {most} such levels in one column.",
-            why="What is said about them rests on almost nothing.", n=m.raw.rows, fix="the learners pool or smooth them inside each fold",
-        )
-    ])  # fmt: skip
+    return outcome(
+        [
+            found(
+                "form.rare_levels",
+                "info",
+                names,
+                f"{listed(names)}: some values occur in fewer than five rows.",
+                detail=f"Up to {most} such levels in one column.",
+                why="What is said about them rests on almost nothing.",
+                n=m.raw.rows,
+                fix="the learners pool or smooth them inside each fold",
+            )
+        ]
+    )
 
 
 def numbers_in_text(m: Material) -> Outcome:
@@ -237,34 +298,56 @@ def numbers_in_text(m: Material) -> Outcome:
     findings = []
     for card in m.card.columns:
         rules = card.parse
-        marks = [*rules.affixes, *rules.scale] + ([f"decimal {rules.decimal!r}"] if rules.decimal != "." else []) + ([f"thousands {rules.thousands!r}"] if rules.thousands else [])
+        marks = [*rules.affixes, *rules.scale]
+        marks += [f"decimal {rules.decimal!r}"] if rules.decimal != "." else []
+        marks += [f"thousands {rules.thousands!r}"] if rules.thousands else []
         if card.kind == "number" and marks and card.role != "target":
-            findings.append(found(
-                "form.number_text", "info", (card.name,), f"{card.name} writes numbers as text; they were read as numbers.",
-                detail=f"Removed or converted: {listed(marks)}.", n=card.rows, fix="read as numbers", applied=True,
-            ))  # fmt: skip
+            findings.append(
+                found(
+                    "form.number_text",
+                    "info",
+                    (card.name,),
+                    f"{card.name} writes numbers as text; they were read as numbers.",
+                    detail=f"Removed or converted: {listed(marks)}.",
+                    n=card.rows,
+                    fix="read as numbers",
+                    applied=True,
+                )
+            )
     return outcome(findings)
 
 
 def unreadable(m: Material) -> Outcome:
     """Cells that do not fit what the rest of their column is."""
-    return outcome([
-        found(
-            "form.unreadable", "warn" if card.unreadable > 0.01 * card.rows else "info", (card.name,), f"{card.unreadable:,} cell(s) of {card.name} cannot be read as {card.kind}.",
-            detail=f"Examples: {listed([repr(e) for e in card.examples])}." if card.examples else "", n=card.rows,
-            effect=Effect("share of rows", card.unreadable / max(1, card.rows)), fix="they count as missing", applied=True,
-        )
-        for card in m.card.columns
-        if card.unreadable and card.role != "target"
-    ])  # fmt: skip
+    return outcome(
+        [
+            found(
+                "form.unreadable",
+                "warn" if card.unreadable > 0.01 * card.rows else "info",
+                (card.name,),
+                f"{card.unreadable:,} cell(s) of {card.name} cannot be read as {card.kind}.",
+                detail=f"Examples: {listed([repr(e) for e in card.examples])}." if card.examples else "",
+                n=card.rows,
+                effect=Effect("share of rows", card.unreadable / max(1, card.rows)),
+                fix="they count as missing",
+                applied=True,
+            )
+            for card in m.card.columns
+            if card.unreadable and card.role != "target"
+        ]
+    )
 
 
 def mixed_types(m: Material) -> Outcome:
     """Columns of words that are mostly numbers."""
     pairs = [
-        pair for name, column in m.raw.items()
-        if column.levels is not None and name in given(m.problem).features and m.card.column(name).kind in ("category", "text") and (pair := _mostly_numbers(m, name))
-    ]  # fmt: skip
+        pair
+        for name, column in m.raw.items()
+        if column.levels is not None
+        and name in given(m.problem).features
+        and m.card.column(name).kind in ("category", "text")
+        and (pair := _mostly_numbers(m, name))
+    ]
     return outcome([f for f, _ in pairs], [r for _, r in pairs])
 
 
@@ -280,10 +363,15 @@ def _mostly_numbers(m: Material, name: str) -> tuple[Finding, Repair] | None:
         return None
     rest = [w for w, ok, gap in zip(words, numeric, blank, strict=True) if not ok and not gap][:5]
     f = found(
-        "form.mixed_types", "warn", (name,), f"{name} is mostly numbers, with words in between: {listed([repr(w) for w in rest])}.",
-        detail=f"{whole:,} of {known:,} cells are numbers.", n=known, effect=Effect("share of numbers", whole / known),
+        "form.mixed_types",
+        "warn",
+        (name,),
+        f"{name} is mostly numbers, with words in between: {listed([repr(w) for w in rest])}.",
+        detail=f"{whole:,} of {known:,} cells are numbers.",
+        n=known,
+        effect=Effect("share of numbers", whole / known),
         fix="read as numbers, the words as missing (--repairs all)",
-    )  # fmt: skip
+    )
     return f, repair(f, name, "reads the column as numbers", kind="number", safe=False)
 
 
@@ -298,10 +386,22 @@ def _is_float(text: str) -> bool:
 @hook
 def emlyn_checks() -> list[Check]:
     return [
-        Check("form.duplicate_rows", "rows that repeat exactly", ("whole",), duplicate_rows, source="row hashes; copies told from coincidences by pairs that differ in one column"),
+        Check(
+            "form.duplicate_rows",
+            "rows that repeat exactly",
+            ("whole",),
+            duplicate_rows,
+            source="row hashes; copies told from coincidences by pairs that differ in one column",
+        ),
         Check("form.constant", "columns with one value or none", ("table", "problem"), constant),
         Check("form.near_constant", "columns with one value in nearly all rows", ("table", "problem"), near_constant),
-        Check("form.duplicate_columns", "columns that say the same", ("table", "problem"), duplicate_columns, source="Pearson |r| > 0.9999; bijection of codes"),
+        Check(
+            "form.duplicate_columns",
+            "columns that say the same",
+            ("table", "problem"),
+            duplicate_columns,
+            source="Pearson |r| > 0.9999; bijection of codes",
+        ),
         Check("form.identifier", "columns that name the row", ("table", "problem"), identifier),
         Check("form.spelling", "one thing spelled in several ways", ("table", "problem"), spelling),
         Check("form.rare_levels", "values with almost no rows", ("table", "problem"), rare_levels),

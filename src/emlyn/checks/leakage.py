@@ -34,13 +34,19 @@ def single_column(m: Material) -> Outcome:
             continue
         score = f"{'R2' if not classes else 'AUC'} {strength.score:.3f}"
         f = found(
-            "leakage.single_column", level, (name,),
+            "leakage.single_column",
+            level,
+            (name,),
             f"{name} alone tells {problem.target} almost perfectly: it may have been recorded after the answer, or from it."
-            if level == "fail" else f"{name} alone tells {problem.target} very well: make sure that it is known at the moment of prediction.",
-            detail=f"Out-of-fold {score} of a shallow tree on this column alone.", n=len(data), effect=Effect("r2" if not classes else "auc", strength.score),
-            why="A column that is not yet known when the model is used makes the score a lie.", fix="left out; both scores are shown" if level == "fail" else "kept",
+            if level == "fail"
+            else f"{name} alone tells {problem.target} very well: make sure that it is known at the moment of prediction.",
+            detail=f"Out-of-fold {score} of a shallow tree on this column alone.",
+            n=len(data),
+            effect=Effect("r2" if not classes else "auc", strength.score),
+            why="A column that is not yet known when the model is used makes the score a lie.",
+            fix="left out; both scores are shown" if level == "fail" else "kept",
             evidence={"accuracy": strength.accuracy},
-        )  # fmt: skip
+        )
         findings.append(f)
         if level == "fail":
             repairs.append(repair(f, name, "left out: it knows the answer", role="excluded"))
@@ -84,9 +90,16 @@ def target_copy(m: Material) -> Outcome:
         if not how:
             continue
         f = found(
-            "leakage.target_copy", "fail", (one.name,), f"{one.name} is {given(m.problem).target} written in another way.", detail=how, n=len(one.column),
-            why="A copy of the answer is not there when the answer is asked for.", effect=Effect("share of rows explained", 1.0), fix="left out of the features",
-        )  # fmt: skip
+            "leakage.target_copy",
+            "fail",
+            (one.name,),
+            f"{one.name} is {given(m.problem).target} written in another way.",
+            detail=how,
+            n=len(one.column),
+            why="A copy of the answer is not there when the answer is asked for.",
+            effect=Effect("share of rows explained", 1.0),
+            fix="left out of the features",
+        )
         findings.append(f)
         repairs.append(repair(f, one.name, "left out: it is the target", role="excluded"))
     return outcome(findings, repairs)
@@ -137,10 +150,17 @@ def missing_indicator(m: Material) -> Outcome:
         if strength < (0.9 if data.classes else 0.7):
             continue
         f = found(
-            "leakage.missing_indicator", "fail", (one.name,), f"{one.name} is filled in only for some answers: it was probably filled in afterwards.",
-            detail=f"Whether it is missing tells {problem.target} with {'AUC' if data.classes else 'R2'} {strength:.3f}.", n=len(gap), rows=example_rows(gap),
-            why="When the model is used, the column will not be filled in yet.", effect=Effect("auc" if data.classes else "r2", strength), fix="left out; both scores are shown",
-        )  # fmt: skip
+            "leakage.missing_indicator",
+            "fail",
+            (one.name,),
+            f"{one.name} is filled in only for some answers: it was probably filled in afterwards.",
+            detail=f"Whether it is missing tells {problem.target} with {'AUC' if data.classes else 'R2'} {strength:.3f}.",
+            n=len(gap),
+            rows=example_rows(gap),
+            why="When the model is used, the column will not be filled in yet.",
+            effect=Effect("auc" if data.classes else "r2", strength),
+            fix="left out; both scores are shown",
+        )
         findings.append(f)
         repairs.append(repair(f, one.name, "left out: its gaps know the answer", role="excluded"))
     return outcome(findings, repairs)
@@ -169,11 +189,20 @@ def pure_value(m: Material) -> Outcome:
         label = problem.classes[int(rate)]
         at = one.column.values == value
         shown = one.column.take(np.flatnonzero(at)[:1]).strings()[0]
-        findings.append(found(
-            "leakage.pure_value", "info", (one.name,), f"Every one of the {rows:,} rows with {one.name} = {shown} has the answer {label!r}.",
-            detail=f"Overall {percent(base if rate else 1 - base)} have it; the values next to it are mixed.", n=rows, rows=example_rows(at), effect=Effect("rate", rate),
-            why="Such a value may have been set because of the answer.", fix="kept; look at how this value comes about",
-        ))  # fmt: skip
+        findings.append(
+            found(
+                "leakage.pure_value",
+                "info",
+                (one.name,),
+                f"Every one of the {rows:,} rows with {one.name} = {shown} has the answer {label!r}.",
+                detail=f"Overall {percent(base if rate else 1 - base)} have it; the values next to it are mixed.",
+                n=rows,
+                rows=example_rows(at),
+                effect=Effect("rate", rate),
+                why="Such a value may have been set because of the answer.",
+                fix="kept; look at how this value comes about",
+            )
+        )
     return outcome(sorted(findings, key=lambda f: -f.n)[:5])
 
 
@@ -211,25 +240,49 @@ def row_order(m: Material) -> Outcome:
     if given(m.data).time is not None or (above < 0.2 and runs > -6):
         return outcome()
     if above < 0.2:
-        return outcome([
-            found(
-                "leakage.row_order", "info", (), "Rows that stand next to each other have like answers: the table is sorted, or its rows depend on their neighbours.",
-                detail=f"Wald-Wolfowitz runs test z = {runs:.1f}.", n=n, effect=Effect("z", runs), why="If the rows come in time order, name the time with --time.",
-                fix="rows are shuffled before they are parted",
-            )
-        ])  # fmt: skip
+        return outcome(
+            [
+                found(
+                    "leakage.row_order",
+                    "info",
+                    (),
+                    "Rows that stand next to each other have like answers: the table is sorted, or its rows depend on their neighbours.",
+                    detail=f"Wald-Wolfowitz runs test z = {runs:.1f}.",
+                    n=n,
+                    effect=Effect("z", runs),
+                    why="If the rows come in time order, name the time with --time.",
+                    fix="rows are shuffled before they are parted",
+                )
+            ]
+        )
     copies = [one.name for one in looked_at(m, "number", "date") if _follows_rows(one)]
     score = f"{'AUC' if given(m.data).classes else 'R2'} {strength.score:.3f}"
     findings, repairs = [], []
-    findings.append(found(
-        "leakage.row_order", "info", (), f"The rows are sorted in a way that follows {problem.target}.", detail=f"The row number alone gives {score}.", n=n,
-        why="Harmless as long as no column repeats the order; folds are shuffled.", effect=Effect("auc" if given(m.data).classes else "r2", strength.score), fix="rows are shuffled before they are parted",
-    ))  # fmt: skip
+    findings.append(
+        found(
+            "leakage.row_order",
+            "info",
+            (),
+            f"The rows are sorted in a way that follows {problem.target}.",
+            detail=f"The row number alone gives {score}.",
+            n=n,
+            why="Harmless as long as no column repeats the order; folds are shuffled.",
+            effect=Effect("auc" if given(m.data).classes else "r2", strength.score),
+            fix="rows are shuffled before they are parted",
+        )
+    )
     for name in copies:
         f = found(
-            "leakage.row_order", "fail", (name,), f"{name} repeats the order of the rows, which gives the answer away.", detail=f"The row number alone gives {score}.", n=n,
-            why="New rows have no place in this order.", effect=Effect("auc" if given(m.data).classes else "r2", strength.score), fix="left out; both scores are shown",
-        )  # fmt: skip
+            "leakage.row_order",
+            "fail",
+            (name,),
+            f"{name} repeats the order of the rows, which gives the answer away.",
+            detail=f"The row number alone gives {score}.",
+            n=n,
+            why="New rows have no place in this order.",
+            effect=Effect("auc" if given(m.data).classes else "r2", strength.score),
+            fix="left out; both scores are shown",
+        )
         findings.append(f)
         repairs.append(repair(f, name, "left out: it repeats the row order", role="excluded"))
     return outcome(findings, repairs)
@@ -260,11 +313,29 @@ def _follows_rows(one: Looked) -> bool:
 def emlyn_checks() -> list[Check]:
     need = ("table", "problem", "data")
     return [
-        Check("leakage.target_copy", "the target under another name", need, target_copy, source="bijection of codes; Pearson |r| > 0.9999; strict monotony"),
-        Check("leakage.single_column", "one column tells the answer", need, single_column, source="out-of-fold tree on one column; thresholds measured on 26 tables"),
+        Check(
+            "leakage.target_copy",
+            "the target under another name",
+            need,
+            target_copy,
+            source="bijection of codes; Pearson |r| > 0.9999; strict monotony",
+        ),
+        Check(
+            "leakage.single_column",
+            "one column tells the answer",
+            need,
+            single_column,
+            source="out-of-fold tree on one column; thresholds measured on 26 tables",
+        ),
         Check("leakage.missing_indicator", "gaps tell the answer", need, missing_indicator),
-        Check("leakage.pure_value", "a value that fixes the answer", need, pure_value, source="binomial test with Bonferroni over the column's values"),
-        Check("leakage.row_order", "the order of rows tells the answer", need, row_order, source="out-of-fold tree on the row number; runs test (Wald, Wolfowitz 1940)"),
+        Check(
+            "leakage.pure_value", "a value that fixes the answer", need, pure_value, source="binomial test with Bonferroni over the column's values"
+        ),
+        Check(
+            "leakage.row_order",
+            "the order of rows tells the answer",
+            need,
+            row_order,
+            source="out-of-fold tree on the row number; runs test (Wald, Wolfowitz 1940)",
+        ),
     ]
-
-

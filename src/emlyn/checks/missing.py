@@ -20,21 +20,20 @@ from emlyn.checks._say import (
     repair,
     sample_of,
     two_sided,
+    words,
     words_of,
 )
 from emlyn.core.check import Check, Material, Outcome, example_rows, outcome
 from emlyn.plugins import hook
 from emlyn.records.finding import Effect
 
-PLACEHOLDERS = frozenset(
-    ["?", "??", "na", "n/a", "n.a.", "nan", "null", "nil", "none given", "unknown", "unk", "missing", "not available", "not known", "not reported", "-", "--"]
-    + [".", "..", "#n/a", "#na", "<na>", "(blank)", "blank", "tbd", "tba", "not recorded", "no data", "undefined"]
+PLACEHOLDERS = frozenset({"none given", "not available", "not known", "not reported", "not recorded", "no data"}) | words(
+    "? ?? na n/a n.a. nan null nil unknown unk missing - -- . .. #n/a #na <na> (blank) blank tbd tba undefined"
 )
-SURE = frozenset(["?", "??", "na", "n/a", "n.a.", "nan", "null", "-", "--", ".", "..", "#n/a", "#na", "<na>", "(blank)"])
-NEVER_ZERO = frozenset(
-    ["glucose", "bmi", "mass", "insulin", "pressure", "bp", "systolic", "diastolic", "cholesterol", "chol", "weight", "height", "triceps", "skin"]
-    + ["bloodpressure", "heartrate", "pulse", "temperature", "hemoglobin", "haemoglobin", "hematocrit", "platelets", "creatinine", "albumin", "sodium"]
-    + ["potassium", "skinthickness", "sqft"]
+SURE = words("? ?? na n/a n.a. nan null - -- . .. #n/a #na <na> (blank)")
+NEVER_ZERO = words(
+    "glucose bmi mass insulin pressure bp systolic diastolic cholesterol chol weight height triceps skin bloodpressure heartrate pulse "
+    "temperature hemoglobin haemoglobin hematocrit platelets creatinine albumin sodium potassium skinthickness sqft"
 )
 SENTINELS = (-1.0, -9.0, -99.0, -999.0, -9999.0, -99999.0, 9.0, 99.0, 999.0, 9999.0, 99999.0, 999999.0, 666.0, 777.0, 888.0, -7.0, -8.0, -88.0, -77.0)
 SPIKES = (666.0, 777.0, 888.0, 999.0, 9999.0, 99999.0)
@@ -49,7 +48,8 @@ def placeholders(m: Material) -> Outcome:
             continue
         counts = column.counts()
         own = {t.strip().casefold() for t in card.parse.missing}
-        seen = {str(v): int(c) for v, c in zip(column.levels, counts, strict=True) if c and (str(v).strip().casefold() in PLACEHOLDERS | own or not str(v).strip())}
+        texts = PLACEHOLDERS | own | {""}
+        seen = {str(v): int(c) for v, c in zip(column.levels, counts, strict=True) if c and str(v).strip().casefold() in texts}
         if not seen or (card.kind == "text" and len(column.levels) > 0.5 * len(column)):
             continue
         rows = sum(seen.values())
@@ -58,11 +58,18 @@ def placeholders(m: Material) -> Outcome:
         new = sorted(t.strip() for t in seen if t not in read)
         safe = all(t.casefold() in SURE for t in new)
         f = found(
-            "missing.placeholder", "info", (name,), f"{name} writes {shown} where a value is missing ({percent(rows / len(column))} of the rows).",
-            detail=f"{rows:,} cells: {dict(list(seen.items())[:5])}.", why="Read as a value, such a text would be learned as if it meant something.", n=rows,
-            rows=example_rows(np.isin(column.values, [i for i, v in enumerate(column.levels) if str(v) in seen])), effect=Effect("share of rows", rows / len(column)),
-            fix="read as missing" if not new or safe else "may be a value of its own here: kept (--repairs all reads it as missing)", applied=not new,
-        )  # fmt: skip
+            "missing.placeholder",
+            "info",
+            (name,),
+            f"{name} writes {shown} where a value is missing ({percent(rows / len(column))} of the rows).",
+            detail=f"{rows:,} cells: {dict(list(seen.items())[:5])}.",
+            why="Read as a value, such a text would be learned as if it meant something.",
+            n=rows,
+            rows=example_rows(np.isin(column.values, [i for i, v in enumerate(column.levels) if str(v) in seen])),
+            effect=Effect("share of rows", rows / len(column)),
+            fix="read as missing" if not new or safe else "may be a value of its own here: kept (--repairs all reads it as missing)",
+            applied=not new,
+        )
         findings.append(f)
         if new:
             repairs.append(repair(f, name, f"reads {listed(new)} as missing", parse=parse_with(card, missing=tuple(new)), safe=safe))
@@ -84,12 +91,19 @@ def zeros(m: Material) -> Outcome:
             continue
         zero = one.column.values == 0
         sure = named or (share <= 0.1 and values[0] > 0.5 * np.median(rest))
+        means = "where 0 seems to mean" if sure else "apart from all other values: it may mean none or"
         f = found(
-            "missing.zero", "warn" if named else "info", (one.name,), f"{one.name} is 0 in {percent(share)} of the rows, {'where 0 seems to mean' if sure else 'apart from all other values: it may mean none or'} \"not measured\".",
+            "missing.zero",
+            "warn" if named else "info",
+            (one.name,),
+            f'{one.name} is 0 in {percent(share)} of the rows, {means} "not measured".',
             detail=f"{int(zero.sum()):,} zeros; the smallest other value is {number(values[0])}, the median {number(float(np.median(rest)))}.",
-            why="Taken as a number, such a zero pulls every average and every threshold.", n=len(known), rows=example_rows(zero), effect=Effect("share of rows", share),
+            why="Taken as a number, such a zero pulls every average and every threshold.",
+            n=len(known),
+            rows=example_rows(zero),
+            effect=Effect("share of rows", share),
             fix="zeros read as missing" if sure else "kept as 0 (--repairs all reads them as missing)",
-        )  # fmt: skip
+        )
         findings.append(f)
         repairs.append(repair(f, one.name, "reads 0 as missing", parse=parse_with(one.card, not_numbers=(0.0,)), safe=sure))
     return outcome(findings, repairs)
@@ -119,10 +133,17 @@ def sentinels(m: Material) -> Outcome:
         value, copies, safe, why = hit
         at = one.column.values == value
         f = found(
-            "missing.sentinel", "warn", (one.name,), f"{one.name} is exactly {value:g} in {copies:,} rows, which looks like a code for \"no value\".",
-            detail=f"{why} {percent(copies / len(known))} of the known cells.", why="Taken as a number, the code distorts averages, scales and thresholds.", n=len(known),
-            rows=example_rows(at), effect=Effect("share of rows", copies / len(known)), fix=f"{value:g} read as missing" if safe else f"kept (--repairs all reads {value:g} as missing)",
-        )  # fmt: skip
+            "missing.sentinel",
+            "warn",
+            (one.name,),
+            f'{one.name} is exactly {value:g} in {copies:,} rows, which looks like a code for "no value".',
+            detail=f"{why} {percent(copies / len(known))} of the known cells.",
+            why="Taken as a number, the code distorts averages, scales and thresholds.",
+            n=len(known),
+            rows=example_rows(at),
+            effect=Effect("share of rows", copies / len(known)),
+            fix=f"{value:g} read as missing" if safe else f"kept (--repairs all reads {value:g} as missing)",
+        )
         findings.append(f)
         repairs.append(repair(f, one.name, f"reads {value:g} as missing", parse=parse_with(one.card, not_numbers=(value,)), safe=safe))
     return outcome(findings, repairs)
@@ -155,15 +176,23 @@ def rate(m: Material) -> Outcome:
     findings = []
     if many:
         verb = "has" if len(many) == 1 else "have"
-        findings.append(found(
-            "missing.rate", "info", many, f"{listed(many)} {verb} no value in more than 40 % of the rows.", detail="; ".join(f"{n} {percent(names[n])}" for n in many[:8]),
-            n=m.raw.rows, effect=Effect("share of rows", names[many[0]]), fix="kept: gaps are handled inside the folds and may themselves tell something",
-        ))  # fmt: skip
+        findings.append(
+            found(
+                "missing.rate",
+                "info",
+                many,
+                f"{listed(many)} {verb} no value in more than 40 % of the rows.",
+                detail="; ".join(f"{n} {percent(names[n])}" for n in many[:8]),
+                n=m.raw.rows,
+                effect=Effect("share of rows", names[many[0]]),
+                fix="kept: gaps are handled inside the folds and may themselves tell something",
+            )
+        )
     return outcome(findings)
 
 
 def informative(m: Material) -> Outcome:
-    """Does the answer differ where the value is missing? A test of two shares, or of ranks (Mann, Whitney 1947), per column; false discoveries controlled; a floor of 5 points."""
+    """Does the answer differ where the value is missing? Two shares, or ranks (Mann, Whitney 1947), per column; a floor of 5 points."""
     share, findings, p_values = answer_share(m), [], {}
     for one in looked_at(m):
         gap = one.column.missing
@@ -183,11 +212,19 @@ def informative(m: Material) -> Outcome:
             large, unit = abs(d) > 0.2, "difference in standard deviations"
         p_values[name] = p
         if large:
-            findings.append(found(
-                "missing.informative", "info", (one.name,), f"Whether {one.name} is missing says something about the answer.", n=n,
-                detail=f"{unit} {d:+.3g} (95 % {low:.3g} to {high:.3g}), p = {p:.2g}, missing in {k:,} rows.", effect=Effect(unit, d, float(low), float(high)),
-                why="Make sure that it is missing for the same reason when the model is used.", fix="the gap is kept as information",
-            ))  # fmt: skip
+            findings.append(
+                found(
+                    "missing.informative",
+                    "info",
+                    (one.name,),
+                    f"Whether {one.name} is missing says something about the answer.",
+                    n=n,
+                    detail=f"{unit} {d:+.3g} (95 % {low:.3g} to {high:.3g}), p = {p:.2g}, missing in {k:,} rows.",
+                    effect=Effect(unit, d, float(low), float(high)),
+                    why="Make sure that it is missing for the same reason when the model is used.",
+                    fix="the gap is kept as information",
+                )
+            )
     found_ = outcome(findings)
     return Outcome(found_.findings, p_values=p_values)
 
@@ -204,11 +241,20 @@ def blocks(m: Material) -> Outcome:
         if len(group) < 3 or k < 5:
             continue
         names = [one.name for one in group]
-        findings.append(found(
-            "missing.block", "info", names, f"{listed(names)} are missing together, in the same {percent(k / m.raw.rows)} of the rows.",
-            detail=f"{len(names)} columns share one pattern of gaps ({k:,} rows).", why="Such rows are often of another kind (not asked, not applicable).", n=m.raw.rows,
-            rows=example_rows(group[0].column.missing), effect=Effect("share of rows", k / m.raw.rows), fix="kept: one gap pattern",
-        ))  # fmt: skip
+        findings.append(
+            found(
+                "missing.block",
+                "info",
+                names,
+                f"{listed(names)} are missing together, in the same {percent(k / m.raw.rows)} of the rows.",
+                detail=f"{len(names)} columns share one pattern of gaps ({k:,} rows).",
+                why="Such rows are often of another kind (not asked, not applicable).",
+                n=m.raw.rows,
+                rows=example_rows(group[0].column.missing),
+                effect=Effect("share of rows", k / m.raw.rows),
+                fix="kept: one gap pattern",
+            )
+        )
     return outcome(findings[:5])
 
 
@@ -233,14 +279,21 @@ def mechanism(m: Material) -> Outcome:
     if not told_by:
         return outcome()
     names = list(told_by)
-    return outcome([
-        found(
-            "missing.mechanism", "info", names, f"Where {listed(names)} {'is' if len(names) == 1 else 'are'} missing depends on other columns: it is not by chance.",
-            detail=f"Told by {listed([f'{n} <- {b}' for n, b in told_by.items()], 8)} (AUC up to {strongest:.2f}).", n=m.raw.rows, effect=Effect("auc", strongest),
-            why="Filling such gaps with an average would bias the column. Whether gaps depend on the missing value itself cannot be tested.",
-            fix="the gap is kept as information",
-        )
-    ])  # fmt: skip
+    return outcome(
+        [
+            found(
+                "missing.mechanism",
+                "info",
+                names,
+                f"Where {listed(names)} {'is' if len(names) == 1 else 'are'} missing depends on other columns: it is not by chance.",
+                detail=f"Told by {listed([f'{n} <- {b}' for n, b in told_by.items()], 8)} (AUC up to {strongest:.2f}).",
+                n=m.raw.rows,
+                effect=Effect("auc", strongest),
+                why="Filling such gaps with an average would bias the column. Whether gaps depend on the missing value itself cannot be tested.",
+                fix="the gap is kept as information",
+            )
+        ]
+    )
 
 
 def _same_gaps(a: Looked, b: Looked) -> bool:
@@ -266,11 +319,18 @@ def shift(m: Material) -> Outcome:
         name = f"missing.shift:{one.name}"
         p_values[name] = difference_p((a, b), (float(early.sum()), float((~early).sum())))
         if abs(d) > 0.15:
-            findings.append(found(
-                "missing.shift", "info", (one.name,), f"{one.name} is missing {'more' if d > 0 else 'less'} often in the first half of the table than in the second.",
-                detail=f"{percent(a / early.sum())} against {percent(b / (~early).sum())}; difference {d:+.3f} (95 % {low:.3f} to {high:.3f}).", n=n,
-                effect=Effect("difference of shares", d, low, high), why="The way the data are collected may have changed.",
-            ))  # fmt: skip
+            findings.append(
+                found(
+                    "missing.shift",
+                    "info",
+                    (one.name,),
+                    f"{one.name} is missing {'more' if d > 0 else 'less'} often in the first half of the table than in the second.",
+                    detail=f"{percent(a / early.sum())} against {percent(b / (~early).sum())}; difference {d:+.3f} (95 % {low:.3f} to {high:.3f}).",
+                    n=n,
+                    effect=Effect("difference of shares", d, low, high),
+                    why="The way the data are collected may have changed.",
+                )
+            )
     return Outcome(tuple(findings), p_values=p_values)
 
 
@@ -282,9 +342,20 @@ def emlyn_checks() -> list[Check]:
         Check("missing.sentinel", "numbers that mean no value", ("table", "problem"), sentinels),
         Check("missing.rate", "columns with many gaps", ("table", "problem"), rate),
         Check("missing.block", "columns missing together", ("table", "problem"), blocks),
-        Check("missing.informative", "gaps that tell the answer", ("table", "problem", "data"), informative, source="two-proportion z-test; Mann, Whitney 1947; Benjamini-Hochberg"),
+        Check(
+            "missing.informative",
+            "gaps that tell the answer",
+            ("table", "problem", "data"),
+            informative,
+            source="two-proportion z-test; Mann, Whitney 1947; Benjamini-Hochberg",
+        ),
         Check("missing.shift", "gaps that change along the table", ("table", "problem"), shift, source="Newcombe 1998; Benjamini-Hochberg"),
-        Check("missing.mechanism", "gaps that other columns predict", ("table", "problem"), mechanism, slow=True, source="test against missing completely at random"),
+        Check(
+            "missing.mechanism",
+            "gaps that other columns predict",
+            ("table", "problem"),
+            mechanism,
+            slow=True,
+            source="test against missing completely at random",
+        ),
     ]
-
-

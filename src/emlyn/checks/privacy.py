@@ -19,8 +19,46 @@ IBAN = re.compile(r"^[A-Z]{2}\d{2}[A-Z0-9 ]{11,34}$")
 CARD = re.compile(r"^\d(?:[ -]?\d){12,18}$")
 ADDRESS = re.compile(r"^(?:\d{1,3}\.){3}\d{1,3}$")
 SSN = re.compile(r"^\d{3}-\d{2}-\d{4}$")
-PERSON = frozenset(["firstname", "lastname", "surname", "fullname", "forename", "maidenname", "givenname", "familyname", "username", "passport", "ssn", "email", "phone", "iban", "mail"])
-QUASI = frozenset(["age", "sex", "gender", "race", "zip", "zipcode", "postcode", "postal", "birth", "dob", "birthdate", "city", "occupation", "job", "marital", "education", "ethnicity"])
+PERSON = frozenset(
+    [
+        "firstname",
+        "lastname",
+        "surname",
+        "fullname",
+        "forename",
+        "maidenname",
+        "givenname",
+        "familyname",
+        "username",
+        "passport",
+        "ssn",
+        "email",
+        "phone",
+        "iban",
+        "mail",
+    ]
+)
+QUASI = frozenset(
+    [
+        "age",
+        "sex",
+        "gender",
+        "race",
+        "zip",
+        "zipcode",
+        "postcode",
+        "postal",
+        "birth",
+        "dob",
+        "birthdate",
+        "city",
+        "occupation",
+        "job",
+        "marital",
+        "education",
+        "ethnicity",
+    ]
+)
 
 
 def iban_holds(text: str) -> bool:
@@ -59,9 +97,15 @@ def personal(m: Material) -> Outcome:
         if not kind:
             continue
         f = found(
-            "privacy.personal", "warn", (name,), f"{name} holds {kind}.", detail=f"{len(cells)} different cells were looked at; none is shown in any report.", n=len(column),
-            why="Personal data should not be in a model, and need not be.", fix="left out of the features; its cells are never shown",
-        )  # fmt: skip
+            "privacy.personal",
+            "warn",
+            (name,),
+            f"{name} holds {kind}.",
+            detail=f"{len(cells)} different cells were looked at; none is shown in any report.",
+            n=len(column),
+            why="Personal data should not be in a model, and need not be.",
+            fix="left out of the features; its cells are never shown",
+        )
         findings.append(f)
         repairs.append(repair(f, name, "left out: personal data", role="excluded"))
     return outcome(findings, repairs)
@@ -69,7 +113,11 @@ def personal(m: Material) -> Outcome:
 
 def _named(name: str) -> bool:
     words = words_of(name)
-    return bool(PERSON & set(words)) or "".join(words) in PERSON or (len(words) >= 2 and words[-1] == "name" and words[-2] in ("first", "last", "full", "family", "given", "maiden", "sur"))
+    return (
+        bool(PERSON & set(words))
+        or "".join(words) in PERSON
+        or (len(words) >= 2 and words[-1] == "name" and words[-2] in ("first", "last", "full", "family", "given", "maiden", "sur"))
+    )
 
 
 def _phone(name: str, cells: list[str]) -> bool:
@@ -86,13 +134,21 @@ def reidentification(m: Material) -> Outcome:
     alone = float((np.bincount(codes)[codes] == 1).mean())
     if alone < 0.05:
         return outcome()
-    return outcome([
-        found(
-            "privacy.reidentification", "info", names, f"{percent(alone)} of the rows are the only one with their combination of {listed(names)}.",
-            detail="k-anonymity with k = 1 over these columns.", n=m.whole.rows, effect=Effect("share of rows", alone),
-            why="Who knows these facts about a person finds the row.", fix="do not share rows; the model and report hold none",
-        )
-    ])  # fmt: skip
+    return outcome(
+        [
+            found(
+                "privacy.reidentification",
+                "info",
+                names,
+                f"{percent(alone)} of the rows are the only one with their combination of {listed(names)}.",
+                detail="k-anonymity with k = 1 over these columns.",
+                n=m.whole.rows,
+                effect=Effect("share of rows", alone),
+                why="Who knows these facts about a person finds the row.",
+                fix="do not share rows; the model and report hold none",
+            )
+        ]
+    )
 
 
 @hook

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import numpy as np
 
-from emlyn.checks._say import answer_share, average_ranks, found, given, listed, looked_at, number, percent, rank_correlation, two_sided, words_of
+from emlyn.checks._say import (
+    answer_share,
+    average_ranks,
+    found,
+    given,
+    listed,
+    looked_at,
+    number,
+    percent,
+    rank_correlation,
+    two_sided,
+    words,
+    words_of,
+)
 from emlyn.core.check import Check, Material, Outcome, outcome
 from emlyn.core.splits import TWINS, count_twins
 from emlyn.core.structure import find_entities
 from emlyn.plugins import hook
 from emlyn.records.finding import Effect
 
-SITES = frozenset(
-    ["site", "center", "centre", "hospital", "clinic", "school", "store", "shop", "branch", "plant", "factory", "region", "state", "country", "lab", "batch", "city"]
-    + ["location", "station", "machine", "operator", "source", "campus", "district"]
+SITES = words(
+    "site center centre hospital clinic school store shop branch plant factory region state country lab batch city location station machine "
+    "operator source campus district"
 )
 
 
@@ -25,22 +38,39 @@ def entities(m: Material) -> Outcome:
         column = whole[rule.by]
         known = column.values[~column.missing]
         sizes = np.unique(known, return_counts=True)[1]
-        return outcome([
-            found(
-                "structure.entities", "info", (rule.by,), f"Rows belong to {len(sizes):,} entities ({rule.by}); all rows of one stay on one side of every split.",
-                detail=rule.why, n=whole.rows, effect=Effect("rows per entity", float(sizes.mean()) if len(sizes) else None), applied=True, fix="split by group",
-                why="A model judged on people it has already seen looks better than it is.",
-            )
-        ])  # fmt: skip
-    keys = [e for e in find_entities(m.raw, problem.target, m.seed) if e.name != rule.by]
-    return outcome([
-        found(
-            "structure.entities", "warn", (e.name,), f"Rows with the same {e.name} seem to be one and the same thing, but the split does not keep them together.",
-            detail=f"{e.entities:,} values; rows that share one agree on {listed(e.agree)}.", n=m.raw.rows, effect=Effect("share of columns", e.share),
-            why="A model judged on things it has already seen looks better than it is.", fix=f"--group {e.name} keeps them together",
+        return outcome(
+            [
+                found(
+                    "structure.entities",
+                    "info",
+                    (rule.by,),
+                    f"Rows belong to {len(sizes):,} entities ({rule.by}); all rows of one stay on one side of every split.",
+                    detail=rule.why,
+                    n=whole.rows,
+                    effect=Effect("rows per entity", float(sizes.mean()) if len(sizes) else None),
+                    applied=True,
+                    fix="split by group",
+                    why="A model judged on people it has already seen looks better than it is.",
+                )
+            ]
         )
-        for e in keys[:1]
-    ])  # fmt: skip
+    keys = [e for e in find_entities(m.raw, problem.target, m.seed) if e.name != rule.by]
+    return outcome(
+        [
+            found(
+                "structure.entities",
+                "warn",
+                (e.name,),
+                f"Rows with the same {e.name} seem to be one and the same thing, but the split does not keep them together.",
+                detail=f"{e.entities:,} values; rows that share one agree on {listed(e.agree)}.",
+                n=m.raw.rows,
+                effect=Effect("share of columns", e.share),
+                why="A model judged on things it has already seen looks better than it is.",
+                fix=f"--group {e.name} keeps them together",
+            )
+            for e in keys[:1]
+        ]
+    )
 
 
 def twins(m: Material) -> Outcome:
@@ -51,14 +81,22 @@ def twins(m: Material) -> Outcome:
     if not copied:
         return outcome()
     kept = problem.split.kind in ("group", "time")
-    return outcome([
-        found(
-            "structure.twins", "warn", (), f"{rows:,} of {n:,} rows have a twin with exactly the same features; parted at random, a model would be judged on rows it has seen.",
-            detail="Copies, not coincidences: more pairs differ in no column than in exactly one.", n=n, effect=Effect("share of rows", rows / n),
-            why="White-wine quality >= 7 scores AUC 0.92 with twins parted and 0.84 with twins together.", applied=kept,
-            fix="twins are kept on one side of every split" if kept else "too few to decide the split; sealed rows are chosen by content, so twins stay together there",
-        )
-    ])  # fmt: skip
+    return outcome(
+        [
+            found(
+                "structure.twins",
+                "warn",
+                (),
+                f"{rows:,} of {n:,} rows have a twin with exactly the same features; parted at random, a model would be judged on rows it has seen.",
+                detail="Copies, not coincidences: more pairs differ in no column than in exactly one.",
+                n=n,
+                effect=Effect("share of rows", rows / n),
+                why="White-wine quality >= 7 scores AUC 0.92 with twins parted and 0.84 with twins together.",
+                applied=kept,
+                fix="twins are kept on one side of every split" if kept else "too few to decide the split",
+            )
+        ]
+    )
 
 
 def time(m: Material) -> Outcome:
@@ -71,18 +109,26 @@ def time(m: Material) -> Outcome:
     rho = rank_correlation(data.time, share)
     p = two_sided(rho * np.sqrt(n - 1))
     drifts = abs(rho) > 0.1 and p < 1e-4
-    return outcome([
-        found(
-            "structure.time", "warn" if drifts else "info", (problem.time,),
-            f"{problem.target} {'changes' if drifts else 'does not clearly change'} over {problem.time}; the model is judged on later rows than it learned from.",
-            detail=f"Spearman correlation with time {rho:+.3f} (p = {p:.1g}).", n=n, effect=Effect("spearman", rho), applied=True, fix="split forward in time",
-            why="A model is used on the future, not on a mixture of past and future.",
-        )
-    ])  # fmt: skip
+    return outcome(
+        [
+            found(
+                "structure.time",
+                "warn" if drifts else "info",
+                (problem.time,),
+                f"{problem.target} {'changes' if drifts else 'does not clearly change'} over {problem.time}; the model is judged on later rows.",
+                detail=f"Spearman correlation with time {rho:+.3f} (p = {p:.1g}).",
+                n=n,
+                effect=Effect("spearman", rho),
+                applied=True,
+                fix="split forward in time",
+                why="A model is used on the future, not on a mixture of past and future.",
+            )
+        ]
+    )
 
 
 def sites(m: Material) -> Outcome:
-    """Places or batches whose answers differ more than chance, and the score when each is left out in turn."""
+    """Places or batches whose answers differ more than chance."""
     from scipy.special import chdtrc
 
     data = given(m.data)
@@ -105,16 +151,24 @@ def sites(m: Material) -> Outcome:
         if spread > (0.1 if data.classes else 0.3):
             unit = "difference of rates" if data.classes else "difference in standard deviations"
             low, high = (percent(means.min()), percent(means.max())) if data.classes else (number(float(means.min())), number(float(means.max())))
-            findings.append(found(
-                "structure.sites", "info", (one.name,), f"The answers differ from one {one.name} to another: from {low} to {high}.", n=len(share),
-                detail=f"{len(groups)} with at least 20 rows; p = {p:.1g}.", effect=Effect(unit, spread),
-                why="A model may learn the place instead of the cause, and fail at a new place.", fix=f"for use at new places judge it with --group {one.name}",
-            ))  # fmt: skip
+            findings.append(
+                found(
+                    "structure.sites",
+                    "info",
+                    (one.name,),
+                    f"The answers differ from one {one.name} to another: from {low} to {high}.",
+                    n=len(share),
+                    detail=f"{len(groups)} with at least 20 rows; p = {p:.1g}.",
+                    effect=Effect(unit, spread),
+                    why="A model may learn the place instead of the cause, and fail at a new place.",
+                    fix=f"for use at new places judge it with --group {one.name}",
+                )
+            )
     return Outcome(tuple(findings), p_values=p_values)
 
 
 def _between(groups: list[np.ndarray]) -> float:
-    """Spread of the group means against chance: chi-squared for shares, Kruskal-Wallis H (by ranks) for numbers; chi-squared with groups - 1 degrees."""
+    """Spread of the groups against chance: Kruskal-Wallis H, by ranks; chi-squared with groups - 1 degrees of freedom (for shares: Pearson's)."""
     ranks = average_ranks(np.concatenate(groups))
     parts = np.split(ranks, np.cumsum([len(g) for g in groups])[:-1])
     n, middle = len(ranks), ranks.mean()
@@ -139,13 +193,19 @@ def drift(m: Material) -> Outcome:
     error = np.sqrt((here.rows + there.rows + 1) / (12 * here.rows * there.rows))
     findings = [
         found(
-            "structure.drift", "warn", (n,), f"{n} is distributed otherwise in the other table.", detail=f"A shallow tree on it tells the two tables apart with AUC {s.score:.3f}.",
-            n=len(side), effect=Effect("auc", s.score, s.score - 1.96 * error, min(1.0, s.score + 1.96 * error)),
-            why="What was learned on one may not hold on the other.", fix="look at how the two were collected; retrain if the new one is right",
+            "structure.drift",
+            "warn",
+            (n,),
+            f"{n} is distributed otherwise in the other table.",
+            detail=f"A shallow tree on it tells the two tables apart with AUC {s.score:.3f}.",
+            n=len(side),
+            effect=Effect("auc", s.score, s.score - 1.96 * error, min(1.0, s.score + 1.96 * error)),
+            why="What was learned on one may not hold on the other.",
+            fix="look at how the two were collected; retrain if the new one is right",
         )
         for n, s in sorted(told.items(), key=lambda kv: -kv[1].score)
         if s.score > max(0.6, 0.5 + 3 * error)
-    ]  # fmt: skip
+    ]
     return outcome(findings)
 
 

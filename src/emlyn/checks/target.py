@@ -19,13 +19,21 @@ def classes(m: Material) -> Outcome:
     tiny = [f"{label} ({count})" for label, count in zip(names, counts, strict=False) if count < 10]
     if not tiny:
         return outcome()
-    return outcome([
-        found(
-            "target.classes", "warn", (given(m.problem).target,), f"Some answers are very rare: {listed(tiny, 6)}.", detail="Fewer than ten rows each; no fold can judge them well.",
-            why="How well these are told cannot be measured, and hardly be learned.", n=int(counts.sum()), effect=Effect("rows of the rarest", float(counts.min())),
-            fix="kept; no class is dropped",
-        )
-    ])  # fmt: skip
+    return outcome(
+        [
+            found(
+                "target.classes",
+                "warn",
+                (given(m.problem).target,),
+                f"Some answers are very rare: {listed(tiny, 6)}.",
+                detail="Fewer than ten rows each; no fold can judge them well.",
+                why="How well these are told cannot be measured, and hardly be learned.",
+                n=int(counts.sum()),
+                effect=Effect("rows of the rarest", float(counts.min())),
+                fix="kept; no class is dropped",
+            )
+        ]
+    )
 
 
 def imbalance(m: Material) -> Outcome:
@@ -34,14 +42,22 @@ def imbalance(m: Material) -> Outcome:
     if len(counts) != 2 or counts.min() >= 0.1 * counts.sum():
         return outcome()
     rare, label = float(counts.min() / counts.sum()), given(m.problem).classes[int(counts.argmin())]
-    return outcome([
-        found(
-            "target.imbalance", "info", (given(m.problem).target,), f"Only {percent(rare)} of the rows have the answer {label!r}.",
-            detail=f"{int(counts.min()):,} rows. Nothing is resampled: that spoils the probabilities and gains no ranking (van den Goorbergh et al. 2022).",
-            why="Accuracy says little here: always answering the common class looks good.", n=int(counts.sum()), effect=Effect("share of rows", rare),
-            fix="judged by ranking and calibration; the decision threshold follows cost", applied=True,
-        )
-    ])  # fmt: skip
+    return outcome(
+        [
+            found(
+                "target.imbalance",
+                "info",
+                (given(m.problem).target,),
+                f"Only {percent(rare)} of the rows have the answer {label!r}.",
+                detail=f"{int(counts.min()):,} rows. Nothing is resampled: that spoils probabilities and gains nothing (van den Goorbergh et al. 2022).",
+                why="Accuracy says little here: always answering the common class looks good.",
+                n=int(counts.sum()),
+                effect=Effect("share of rows", rare),
+                fix="judged by ranking and calibration; the decision threshold follows cost",
+                applied=True,
+            )
+        ]
+    )
 
 
 def _counts(m: Material) -> np.ndarray:
@@ -81,13 +97,22 @@ def contradictions(m: Material) -> Outcome:
     at = np.repeat(mixed, sizes)
     mask = np.zeros(n, dtype=bool)
     mask[order[at]] = True
-    return outcome([
-        found(
-            "target.contradictory", "warn" if data.classes and floor > 0.05 else "info", (problem.target,), f"{rows:,} rows have the same features as another row but a different answer; {says}.",
-            detail=f"{int(mixed.sum()):,} groups of identical rows with more than one answer.", why="It sets a ceiling that no search can lift; more columns might.",
-            n=n, rows=example_rows(mask), effect=effect, fix="kept; expect no score above the ceiling",
-        )
-    ])  # fmt: skip
+    return outcome(
+        [
+            found(
+                "target.contradictory",
+                "warn" if data.classes and floor > 0.05 else "info",
+                (problem.target,),
+                f"{rows:,} rows have the same features as another row but a different answer; {says}.",
+                detail=f"{int(mixed.sum()):,} groups of identical rows with more than one answer.",
+                why="It sets a ceiling that no search can lift; more columns might.",
+                n=n,
+                rows=example_rows(mask),
+                effect=effect,
+                fix="kept; expect no score above the ceiling",
+            )
+        ]
+    )
 
 
 def label_errors(m: Material) -> Outcome:
@@ -109,14 +134,22 @@ def label_errors(m: Material) -> Outcome:
         return outcome()
     order = np.flatnonzero(odd)[np.argsort(said[odd])][:20]
     share = float(odd.sum() / asked.sum())
-    return outcome([
-        found(
-            "target.label_errors", "info", (problem.target,), f"About {percent(share)} of the answers look doubtful; the most doubtful rows are listed for a look.",
-            detail=f"{int(odd.sum()):,} of {int(asked.sum()):,} rows: another label is more likely than that label's usual confidence, the given one below 5 %.",
-            why="Wrong labels teach wrong lessons and make a good model look bad.", n=int(asked.sum()), rows=tuple(int(r) for r in m.probe.data.units[order]),
-            effect=Effect("share of rows", share), fix="nothing was changed: a person must look",
-        )
-    ])  # fmt: skip
+    return outcome(
+        [
+            found(
+                "target.label_errors",
+                "info",
+                (problem.target,),
+                f"About {percent(share)} of the answers look doubtful; the most doubtful rows are listed for a look.",
+                detail=f"{int(odd.sum()):,} of {int(asked.sum()):,} rows: another label is at least as likely as it usually is, the given one below 5 %.",
+                why="Wrong labels teach wrong lessons and make a good model look bad.",
+                n=int(asked.sum()),
+                rows=tuple(int(r) for r in m.probe.data.units[order]),
+                effect=Effect("share of rows", share),
+                fix="nothing was changed: a person must look",
+            )
+        ]
+    )
 
 
 def no_signal(m: Material) -> Outcome:
@@ -135,14 +168,21 @@ def no_signal(m: Material) -> Outcome:
         value, chance, error = rank_correlation(told[:, 0], y), 0.0, 1 / np.sqrt(len(y) - 1)
     if value > chance + 2 * error:
         return outcome()
-    return outcome([
-        found(
-            "target.no_signal", "warn", (given(m.problem).target,), f"Nothing in the table seems to tell {given(m.problem).target}: a quick model does no better than guessing.",
-            detail=f"Out of fold {'AUC' if given(m.data).classes else 'rank correlation'} {value:.3f}; chance is {chance:g} +- {2 * error:.3f}.", n=len(y),
-            effect=Effect("auc" if given(m.data).classes else "spearman", value, value - 1.96 * error, value + 1.96 * error),
-            why="Perhaps the answers were joined to the wrong rows, or the columns that matter are not here.", fix="nothing was changed; the search may still find a weak signal",
-        )
-    ])  # fmt: skip
+    return outcome(
+        [
+            found(
+                "target.no_signal",
+                "warn",
+                (given(m.problem).target,),
+                f"Nothing in the table seems to tell {given(m.problem).target}: a quick model does no better than guessing.",
+                detail=f"Out of fold {'AUC' if given(m.data).classes else 'rank correlation'} {value:.3f}; chance is {chance:g} +- {2 * error:.3f}.",
+                n=len(y),
+                effect=Effect("auc" if given(m.data).classes else "spearman", value, value - 1.96 * error, value + 1.96 * error),
+                why="Perhaps the answers were joined to the wrong rows, or the columns that matter are not here.",
+                fix="nothing was changed; the search may still find a weak signal",
+            )
+        ]
+    )
 
 
 def capped(m: Material) -> Outcome:
@@ -159,12 +199,22 @@ def capped(m: Material) -> Outcome:
         near = counts[-11:-1] if place == -1 else counts[1:11]
         pile = int(counts[place])
         if pile >= max(5, 0.005 * len(y)) and pile >= 5 * max(1.0, float(near.mean())) and end not in (0.0, 100.0, 1.0):
-            findings.append(found(
-                "target.capped", "warn", (problem.target,), f"{pile:,} rows have exactly the {word} answer ({number(float(end))}): larger ones seem to be cut off there."
-                if place == -1 else f"{pile:,} rows have exactly the {word} answer ({number(float(end))}): smaller ones seem to be cut off there.",
-                detail=f"{pile / float(near.mean()):.0f} times as many as at the ten values next to it.", why="A cut-off answer biases the model at that end.", n=len(y),
-                rows=example_rows(y == end), effect=Effect("share of rows", pile / len(y)), fix="kept; read predictions near the limit with care",
-            ))  # fmt: skip
+            findings.append(
+                found(
+                    "target.capped",
+                    "warn",
+                    (problem.target,),
+                    f"{pile:,} rows have exactly the {word} answer ({number(float(end))}): larger ones seem to be cut off there."
+                    if place == -1
+                    else f"{pile:,} rows have exactly the {word} answer ({number(float(end))}): smaller ones seem to be cut off there.",
+                    detail=f"{pile / float(near.mean()):.0f} times as many as at the ten values next to it.",
+                    why="A cut-off answer biases the model at that end.",
+                    n=len(y),
+                    rows=example_rows(y == end),
+                    effect=Effect("share of rows", pile / len(y)),
+                    fix="kept; read predictions near the limit with care",
+                )
+            )
     return outcome(findings)
 
 
@@ -181,7 +231,19 @@ def heaping(m: Material) -> Outcome:
     if share < 0.4 or share > 0.999:
         return outcome()
     text = f"{percent(share)} of the answers are multiples of five: many seem to be rounded."
-    return outcome([found("target.heaping", "info", (problem.target,), text, detail="20 % would be expected.", n=len(whole), effect=Effect("share of rows", share))])
+    return outcome(
+        [
+            found(
+                "target.heaping",
+                "info",
+                (problem.target,),
+                text,
+                detail="20 % would be expected.",
+                n=len(whole),
+                effect=Effect("share of rows", share),
+            )
+        ]
+    )
 
 
 def skew(m: Material) -> Outcome:
@@ -198,14 +260,22 @@ def skew(m: Material) -> Outcome:
     weight = float(((y - middle)[far] ** 2).sum() / ((y - middle) ** 2).sum())
     if not far.any() or far.mean() > 0.01 or weight < 0.5:
         return outcome()
-    return outcome([
-        found(
-            "target.extreme", "warn", (problem.target,), f"{int(far.sum())} row(s) have answers so far from the rest that they decide the average error alone.",
-            detail=f"More than 30 robust standard deviations away; {percent(weight)} of the total squared deviation.", n=len(y), rows=example_rows(far),
-            why="The score then says how these few rows went, not how the others did.", effect=Effect("share of squared deviation", weight),
-            fix="check these rows; --metric mae is not moved by them",
-        )
-    ])  # fmt: skip
+    return outcome(
+        [
+            found(
+                "target.extreme",
+                "warn",
+                (problem.target,),
+                f"{int(far.sum())} row(s) have answers so far from the rest that they decide the average error alone.",
+                detail=f"More than 30 robust standard deviations away; {percent(weight)} of the total squared deviation.",
+                n=len(y),
+                rows=example_rows(far),
+                why="The score then says how these few rows went, not how the others did.",
+                effect=Effect("share of squared deviation", weight),
+                fix="check these rows; --metric mae is not moved by them",
+            )
+        ]
+    )
 
 
 @hook
@@ -218,6 +288,15 @@ def emlyn_checks() -> list[Check]:
         Check("target.capped", "answers cut off at a limit", need, capped),
         Check("target.heaping", "rounded answers", need, heaping),
         Check("target.extreme", "answers that decide the error alone", need, skew),
-        Check("target.no_signal", "nothing tells the answer", (*need, "probe"), no_signal, slow=True, source="rank test against chance (Hanley, McNeil 1982)"),
-        Check("target.label_errors", "doubtful labels", (*need, "probe"), label_errors, slow=True, source="confident learning, Northcutt et al. 2021"),
+        Check(
+            "target.no_signal",
+            "nothing tells the answer",
+            (*need, "probe"),
+            no_signal,
+            slow=True,
+            source="rank test against chance (Hanley, McNeil 1982)",
+        ),
+        Check(
+            "target.label_errors", "doubtful labels", (*need, "probe"), label_errors, slow=True, source="confident learning, Northcutt et al. 2021"
+        ),
     ]

@@ -1,4 +1,4 @@
-"""Values: far or impossible ones, other units, swapped cells, limits, sums of other columns, orders that a few rows break, dates written as numbers."""
+"""Values: far or impossible ones, other units, swapped cells, limits, sums of columns, orders that a few rows break, dates written as numbers."""
 
 from __future__ import annotations
 
@@ -15,12 +15,28 @@ from emlyn.plugins import hook
 from emlyn.records.finding import Effect, Finding
 
 BOUNDS = {
-    "age": (0, 120), "ages": (0, 120), "percent": (0, 100), "pct": (0, 100), "percentage": (0, 100), "latitude": (-90, 90), "lat": (-90, 90), "longitude": (-180, 180),
-    "lon": (-180, 180), "lng": (-180, 180), "hour": (0, 24), "minute": (0, 60), "month": (1, 12), "weekday": (0, 7), "probability": (0, 1), "ph": (0, 14),
-}  # fmt: skip
-NOT_NEGATIVE = frozenset(["price", "amount", "count", "quantity", "qty", "weight", "height", "length", "width", "distance", "area", "duration", "size", "carat", "salary"])
+    "age": (0, 120),
+    "ages": (0, 120),
+    "percent": (0, 100),
+    "pct": (0, 100),
+    "percentage": (0, 100),
+    "latitude": (-90, 90),
+    "lat": (-90, 90),
+    "longitude": (-180, 180),
+    "lon": (-180, 180),
+    "lng": (-180, 180),
+    "hour": (0, 24),
+    "minute": (0, 60),
+    "month": (1, 12),
+    "weekday": (0, 7),
+    "probability": (0, 1),
+    "ph": (0, 14),
+}
+NOT_NEGATIVE = frozenset(
+    ["price", "amount", "count", "quantity", "qty", "weight", "height", "length", "width", "distance", "area", "duration", "size", "carat", "salary"]
+)
 UNITS = (10.0, 12.0, 25.4, 28.35, 60.0, 100.0, 453.6, 1000.0, 3600.0, 1e4, 1e5, 1e6)
-"""Factors between units that people mix up: decimal ones, feet, inches, ounces, pounds, minutes, hours. Smaller ones cannot be told from kinds of rows."""
+"""Factors between units that people mix up: decimal ones, feet, inches, ounces, pounds, minutes, hours. Smaller ones look like kinds of rows."""
 FAR = 20.0
 """Robust z from which a value is far: 0.6745 (x - median) / MAD."""
 
@@ -33,11 +49,20 @@ def far_values(m: Material) -> Outcome:
         if far is None:
             continue
         worst = one.column.values[far][np.argmax(np.abs(one.column.values[far]))]
-        findings.append(found(
-            "form.far_values", "info", (one.name,), f"{one.name} has {int(far.sum())} value(s) far outside the rest, up to {number(float(worst))}.",
-            detail=f"Robust z above {FAR:g}, also on the log scale; median {number(float(np.nanmedian(one.column.values)))}.", n=len(one.known), rows=example_rows(far),
-            why="Often a typing error or another unit.", effect=Effect("share of rows", float(far.mean())), fix="look at these rows; nothing was changed",
-        ))  # fmt: skip
+        findings.append(
+            found(
+                "form.far_values",
+                "info",
+                (one.name,),
+                f"{one.name} has {int(far.sum())} value(s) far outside the rest, up to {number(float(worst))}.",
+                detail=f"Robust z above {FAR:g}, also on the log scale; median {number(float(np.nanmedian(one.column.values)))}.",
+                n=len(one.known),
+                rows=example_rows(far),
+                why="Often a typing error or another unit.",
+                effect=Effect("share of rows", float(far.mean())),
+                fix="look at these rows; nothing was changed",
+            )
+        )
     return outcome(findings)
 
 
@@ -75,11 +100,20 @@ def impossible(m: Material) -> Outcome:
         if not 0 < bad.sum() <= 0.05 * max(20, len(one.known)) or len(one.known) < 20:
             continue
         worst = sorted({number(float(v)) for v in one.column.values[bad]})[:3]
-        findings.append(found(
-            "form.impossible", "warn", (one.name,), f"{one.name} has {int(bad.sum())} value(s) that cannot be: {listed(worst)}.",
-            detail=f"By its name it lies between {low:g} and {high:g}; 95 % of the table agrees.", n=len(one.known), rows=example_rows(bad),
-            why="Such cells are errors, and pull on every average.", effect=Effect("share of rows", float(bad.mean())), fix="look at these rows; nothing was changed",
-        ))  # fmt: skip
+        findings.append(
+            found(
+                "form.impossible",
+                "warn",
+                (one.name,),
+                f"{one.name} has {int(bad.sum())} value(s) that cannot be: {listed(worst)}.",
+                detail=f"By its name it lies between {low:g} and {high:g}; 95 % of the table agrees.",
+                n=len(one.known),
+                rows=example_rows(bad),
+                why="Such cells are errors, and pull on every average.",
+                effect=Effect("share of rows", float(bad.mean())),
+                fix="look at these rows; nothing was changed",
+            )
+        )
     return outcome(findings)
 
 
@@ -99,11 +133,20 @@ def swapped(m: Material) -> Outcome:
             continue
         if _told_by_others(m, (a.name, b.name), at):
             continue
-        findings.append(found(
-            "form.swapped", "warn", (a.name, b.name), f"In {int(at.sum())} rows {a.name} and {b.name} seem to have changed places.",
-            detail=f"Usual range of {a.name}: {number(al)} to {number(ah)}, of {b.name}: {number(bl)} to {number(bh)}.", n=len(x), rows=example_rows(at),
-            why="Cells in the wrong column teach wrong lessons.", effect=Effect("share of rows", float(at.mean())), fix="look at these rows; nothing was changed",
-        ))  # fmt: skip
+        findings.append(
+            found(
+                "form.swapped",
+                "warn",
+                (a.name, b.name),
+                f"In {int(at.sum())} rows {a.name} and {b.name} seem to have changed places.",
+                detail=f"Usual range of {a.name}: {number(al)} to {number(ah)}, of {b.name}: {number(bl)} to {number(bh)}.",
+                n=len(x),
+                rows=example_rows(at),
+                why="Cells in the wrong column teach wrong lessons.",
+                effect=Effect("share of rows", float(at.mean())),
+                fix="look at these rows; nothing was changed",
+            )
+        )
     return outcome(findings[:5])
 
 
@@ -127,12 +170,20 @@ def capped(m: Material) -> Outcome:
     if not names:
         return outcome()
     columns = [n.rsplit(" (", 1)[0] for n in names]
-    return outcome([
-        found(
-            "form.capped", "info", columns, f"Values seem to be cut off at the top: {listed(names)}.", detail="At least five times as many rows at the largest value as near it.",
-            why="Beyond the limit the column says nothing more.", n=m.raw.rows, effect=Effect("share of rows", most),
-        )
-    ])  # fmt: skip
+    return outcome(
+        [
+            found(
+                "form.capped",
+                "info",
+                columns,
+                f"Values seem to be cut off at the top: {listed(names)}.",
+                detail="At least five times as many rows at the largest value as near it.",
+                why="Beyond the limit the column says nothing more.",
+                n=m.raw.rows,
+                effect=Effect("share of rows", most),
+            )
+        ]
+    )
 
 
 def dates_as_numbers(m: Material) -> Outcome:
@@ -140,15 +191,26 @@ def dates_as_numbers(m: Material) -> Outcome:
     findings, repairs = [], []
     for one in looked_at(m, "number"):
         known = one.known
-        if len(known) < 20 or not np.array_equal(known, np.round(known)) or known.min() < 19_000_101 or known.max() > 21_001_231 or len(np.unique(known)) < 5:
+        if (
+            len(known) < 20
+            or not np.array_equal(known, np.round(known))
+            or known.min() < 19_000_101
+            or known.max() > 21_001_231
+            or len(np.unique(known)) < 5
+        ):
             continue
         month, day = known // 100 % 100, known % 100
         if not ((month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)).all():
             continue
         f = found(
-            "form.date_number", "info", (one.name,), f"{one.name} writes dates as eight-digit numbers; they are read as dates.",
-            detail="Every value is yyyymmdd.", n=len(known), fix="read as dates",
-        )  # fmt: skip
+            "form.date_number",
+            "info",
+            (one.name,),
+            f"{one.name} writes dates as eight-digit numbers; they are read as dates.",
+            detail="Every value is yyyymmdd.",
+            n=len(known),
+            fix="read as dates",
+        )
         findings.append(f)
         repairs.append(repair(f, one.name, "reads yyyymmdd as dates", kind="date", parse=parse_with(one.card, dates=("yyyymmdd",))))
     return outcome(findings, repairs)
@@ -168,10 +230,18 @@ def formula_columns(m: Material) -> Outcome:
             i, j, sign = parts
             names = (one.name, numbers[i].name, numbers[j].name)
             if not any(set(names) == set(f.columns) for f in findings):
-                findings.append(found(
-                    "form.formula", "info", names, f"{one.name} is {numbers[i].name} {sign} {numbers[j].name}.", detail="Holds in more than 99 % of the rows.",
-                    why="The three columns hold the knowledge of two.", n=len(cells), fix="kept; drivers are read together",
-                ))  # fmt: skip
+                findings.append(
+                    found(
+                        "form.formula",
+                        "info",
+                        names,
+                        f"{one.name} is {numbers[i].name} {sign} {numbers[j].name}.",
+                        detail="Holds in more than 99 % of the rows.",
+                        why="The three columns hold the knowledge of two.",
+                        n=len(cells),
+                        fix="kept; drivers are read together",
+                    )
+                )
     return outcome(findings)
 
 
@@ -179,7 +249,9 @@ def _sum_of_two(cells: np.ndarray, k: int) -> tuple[int, int, str] | None:
     near = 1e-6 * (np.abs(cells[:, k]).mean() + 1e-12)
     few = cells[:25]
     for i, j in combinations([c for c in range(cells.shape[1]) if c != k], 2):
-        if (np.abs(few[:, i] + few[:, j] - few[:, k]) <= near).mean() > 0.9 and (np.abs(cells[:, i] + cells[:, j] - cells[:, k]) <= near).mean() > 0.99:
+        if (np.abs(few[:, i] + few[:, j] - few[:, k]) <= near).mean() > 0.9 and (
+            np.abs(cells[:, i] + cells[:, j] - cells[:, k]) <= near
+        ).mean() > 0.99:
             return i, j, "+"
     return None
 
@@ -192,13 +264,22 @@ def order_rules(m: Material) -> Outcome:
         return outcome()
     rules = [f"{a} <= {b} ({count} row{'s' if count > 1 else ''})" for count, a, b, _ in broken_by]
     rows = sorted({int(r) for o in broken_by for r in o[3][:5]})
-    return outcome([
-        found(
-            "form.order", "info", tuple(dict.fromkeys(n for o in broken_by for n in o[1:3])), f"A few rows break an order that all others keep: {listed(rules, 3)}.",
-            detail="; ".join(rules), why="Such rows are often typing errors.", n=m.raw.rows, rows=tuple(rows[:20]), effect=Effect("rows", float(broken_by[0][0])),
-            fix="look at these rows; nothing was changed",
-        )
-    ])  # fmt: skip
+    return outcome(
+        [
+            found(
+                "form.order",
+                "info",
+                tuple(dict.fromkeys(n for o in broken_by for n in o[1:3])),
+                f"A few rows break an order that all others keep: {listed(rules, 3)}.",
+                detail="; ".join(rules),
+                why="Such rows are often typing errors.",
+                n=m.raw.rows,
+                rows=tuple(rows[:20]),
+                effect=Effect("rows", float(broken_by[0][0])),
+                fix="look at these rows; nothing was changed",
+            )
+        ]
+    )
 
 
 def _orders(pool: list[Looked]) -> Iterator[tuple[str, str, np.ndarray]]:
@@ -220,12 +301,22 @@ def _orders(pool: list[Looked]) -> Iterator[tuple[str, str, np.ndarray]]:
 
 def unit_mix(m: Material) -> Outcome:
     """Columns whose cells carried different units, which were brought to one while reading."""
-    return outcome([
-        found("form.units", "info", (card.name,), f"{card.name} mixes units ({listed(list(card.parse.scale))}); all were brought to one.",
-              detail=f"Factors {card.parse.scale}.", n=card.rows, fix="converted while reading", applied=True)
-        for card in m.card.columns
-        if len(set(card.parse.scale.values())) > 1
-    ])  # fmt: skip
+    return outcome(
+        [
+            found(
+                "form.units",
+                "info",
+                (card.name,),
+                f"{card.name} mixes units ({listed(list(card.parse.scale))}); all were brought to one.",
+                detail=f"Factors {card.parse.scale}.",
+                n=card.rows,
+                fix="converted while reading",
+                applied=True,
+            )
+            for card in m.card.columns
+            if len(set(card.parse.scale.values())) > 1
+        ]
+    )
 
 
 def unit_error(m: Material) -> Outcome:
@@ -242,11 +333,20 @@ def unit_error(m: Material) -> Outcome:
         small = one.column.values > cut if (known > cut).mean() < 0.5 else one.column.values <= cut
         if _told_by_others(m, (one.name,), small):
             continue
-        findings.append(found(
-            "form.unit_error", "warn", (one.name,), f"{percent(share)} of {one.name} is about {number(factor)} times the rest, as if written in another unit.",
-            detail=f"Two clouds on the log scale with nothing in between; ratio of medians {factor:.4g}.", n=len(known), effect=Effect("ratio of medians", factor),
-            rows=example_rows(small), why="One column in two units is two columns in disguise.", fix="check the unit; nothing was changed",
-        ))  # fmt: skip
+        findings.append(
+            found(
+                "form.unit_error",
+                "warn",
+                (one.name,),
+                f"{percent(share)} of {one.name} is about {number(factor)} times the rest, as if written in another unit.",
+                detail=f"Two clouds on the log scale with nothing in between; ratio of medians {factor:.4g}.",
+                n=len(known),
+                effect=Effect("ratio of medians", factor),
+                rows=example_rows(small),
+                why="One column in two units is two columns in disguise.",
+                fix="check the unit; nothing was changed",
+            )
+        )
     return outcome(findings)
 
 
@@ -259,7 +359,7 @@ def _told_by_others(m: Material, names: tuple[str, ...], odd: np.ndarray) -> boo
 
 
 def _two_clouds(logs: np.ndarray) -> tuple[float, float, float] | None:
-    """Share of the smaller cloud, factor between the clouds, and the value that parts them, where one wide gap parts two clouds by a unit's factor."""
+    """Share of the smaller cloud, factor and parting value, where one wide gap parts two clouds by a unit's factor."""
     values = np.sort(logs)
     gaps = np.diff(values)
     at = int(np.argmax(gaps))

@@ -118,7 +118,9 @@ class Inspection:
     left_out: tuple[str, ...]
 
 
-def inspect(found: Material, positions: np.ndarray, seconds_left: Callable[[], float], only: Callable[[Check], bool] = lambda check: True) -> Inspection:
+def inspect(
+    found: Material, positions: np.ndarray, seconds_left: Callable[[], float], only: Callable[[Check], bool] = lambda check: True
+) -> Inspection:
     """Run every check whose needs are met: cheap ones first, leakage before the rest, until the time is up.
 
     `positions` are the sample's rows in the whole table. A check that fails is listed in `left_out` and ends nothing. Findings whose check
@@ -149,7 +151,9 @@ def inspect(found: Material, positions: np.ndarray, seconds_left: Callable[[], f
         for one in outcome.findings:
             rows = one.rows if whole else tuple(int(positions[r]) for r in one.rows)
             findings[one.id] = replace(one, rows=rows[:20], cost_s=cost)
-        repairs += [one if whole or not one.drop_rows else replace(one, drop_rows=tuple(int(positions[r]) for r in one.drop_rows)) for one in outcome.repairs]
+        repairs += [
+            one if whole or not one.drop_rows else replace(one, drop_rows=tuple(int(positions[r]) for r in one.drop_rows)) for one in outcome.repairs
+        ]
         questions += outcome.questions
         p_values |= outcome.p_values
     refused = set(p_values) - discoveries(p_values, FALSE_DISCOVERY)
@@ -173,4 +177,3 @@ def discoveries(p_values: Mapping[str, float], rate: float) -> set[str]:
     names = sorted(p_values, key=lambda name: p_values[name])
     passed = [i for i, name in enumerate(names, 1) if p_values[name] <= rate * i / len(names)]
     return set(names[: passed[-1]]) if passed else set()
-

@@ -43,8 +43,8 @@ class Strength:
 def column_strengths(data: Dataset, columns: Sequence[str], seed: int = 0) -> dict[str, Strength]:
     """The out-of-fold score of each column alone.
 
-    Numbers: a tree of depth 3 (up to 6 for more classes and for numbers as answers) on at most 64 quantile bins, no value being the lowest bin; words: the smoothed
-    mean of each level. Rows of one group share a fold. A tree so shallow was measured against 26 real tables (see docs/checks).
+    Numbers: a tree of depth 3 (up to 6 for more classes and for numbers as answers) on at most 64 quantile bins, no value lowest; words: the
+    smoothed mean of each level. Rows of one group share a fold. A tree so shallow was measured against 26 real tables (see docs/checks).
     """
     assert data.answers is not None
     stats = _channels(data)
@@ -290,14 +290,26 @@ def _with_lightgbm(cells: np.ndarray, truth: np.ndarray, parts: tuple[np.ndarray
     fit, ask = parts
     objective = {0: "regression", 2: "binary"}.get(setting.classes, "multiclass")
     params = {
-        "objective": objective, "num_leaves": 15, "learning_rate": 0.1, "min_data_in_leaf": max(2, min(20, len(fit) // 30)), "max_bin": 63,
-        "feature_fraction": 0.7 if cells.shape[1] > 20 else 1.0, "verbosity": -1, "num_threads": setting.threads, "seed": setting.seed,
-        "deterministic": True, "force_row_wise": True, "max_cat_to_onehot": 8, "feature_pre_filter": False,
-    }  # fmt: skip
+        "objective": objective,
+        "num_leaves": 15,
+        "learning_rate": 0.1,
+        "min_data_in_leaf": max(2, min(20, len(fit) // 30)),
+        "max_bin": 63,
+        "feature_fraction": 0.7 if cells.shape[1] > 20 else 1.0,
+        "verbosity": -1,
+        "num_threads": setting.threads,
+        "seed": setting.seed,
+        "deterministic": True,
+        "force_row_wise": True,
+        "max_cat_to_onehot": 8,
+        "feature_pre_filter": False,
+    }
     if setting.classes > 2:
         params["num_class"] = setting.classes
     rounds = ROUNDS if setting.classes <= 2 else max(8, 2 * ROUNDS // setting.classes)
-    data = lgb.Dataset(cells[fit], truth[fit].astype(np.float64), categorical_feature=setting.words, free_raw_data=False, params={"verbosity": -1, "max_bin": 63})
+    data = lgb.Dataset(
+        cells[fit], truth[fit].astype(np.float64), categorical_feature=setting.words, free_raw_data=False, params={"verbosity": -1, "max_bin": 63}
+    )
     told = np.asarray(lgb.train(params, data, rounds).predict(cells[ask], num_threads=setting.threads))
     return np.column_stack([1 - told, told]) if setting.classes == 2 else told.reshape(len(ask), -1)
 
@@ -308,7 +320,9 @@ def _with_sklearn(cells: np.ndarray, truth: np.ndarray, parts: tuple[np.ndarray,
 
     fit, ask = parts
     kind = HistGradientBoostingClassifier if setting.classes else HistGradientBoostingRegressor
-    model = kind(max_iter=ROUNDS // 2, max_leaf_nodes=15, max_bins=63, early_stopping=False, random_state=setting.seed, categorical_features=setting.words)
+    model = kind(
+        max_iter=ROUNDS // 2, max_leaf_nodes=15, max_bins=63, early_stopping=False, random_state=setting.seed, categorical_features=setting.words
+    )
     model.fit(cells[fit], truth[fit])
     if not setting.classes:
         return np.asarray(model.predict(cells[ask])).reshape(-1, 1)

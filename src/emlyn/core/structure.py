@@ -19,8 +19,12 @@ KEY_NAME = re.compile(
     r"shop|hospital|school|student|employee|company|firm|vehicle|vin|card|session|case|participant|respondent)s?($|[_\W])|[a-z](Id|ID|Key|Uuid)$",
     re.IGNORECASE,
 )
-EVENT_NAME = re.compile(r"(date|time|stamp|day|month|year|week|period|issued?|created|opened|ordered|booked|visit|admit|at)$|^(date|time|ts|dt)", re.IGNORECASE)
-BIRTH_NAME = re.compile(r"birth|born|dob|founded|built|hire|joined|earliest|since|first|expir|due|valid|end|last|updated|modified|closed", re.IGNORECASE)
+EVENT_NAME = re.compile(
+    r"(date|time|stamp|day|month|year|week|period|issued?|created|opened|ordered|booked|visit|admit|at)$|^(date|time|ts|dt)", re.IGNORECASE
+)
+BIRTH_NAME = re.compile(
+    r"birth|born|dob|founded|built|hire|joined|earliest|since|first|expir|due|valid|end|last|updated|modified|closed", re.IGNORECASE
+)
 
 
 def answers_column(raw: Table, card: DataCard, target: str, task: str) -> Column:
@@ -29,8 +33,7 @@ def answers_column(raw: Table, card: DataCard, target: str, task: str) -> Column
 
 
 def with_answer_kind(card: DataCard, target: str, task: str) -> DataCard:
-    """The card with its target read as labels (`category`; spellings that differ in case or spaces alone are one label), or as numbers for regression."""
-
+    """The card with its target read as labels (spellings that differ in case or spaces alone are one), or as numbers for regression."""
     kind: Kind = "number" if task == "regression" else "category"
     found = card if task == "regression" else with_label_spellings(card, target)
     return replace(found, columns=tuple(replace(c, kind=kind) if c.name == target else c for c in found.columns))
@@ -61,7 +64,7 @@ def typed(raw: Table, card: DataCard, names: Sequence[str]) -> Table:
 
 
 def time_seconds(raw: Table, card: DataCard, problem: Problem) -> np.ndarray | None:
-    """Seconds since 1970 (or the plain number that orders the rows) of each row (n,) where a time column is known, else None. No value counts as earliest."""
+    """Seconds since 1970 (or the number that orders the rows) of each row (n,) where a time is known, else None. No value counts as earliest."""
     if not problem.time:
         return None
     column = typed(raw, card, [problem.time])[problem.time]

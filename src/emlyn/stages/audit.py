@@ -190,7 +190,9 @@ class _Bench:
     def result(self) -> Audit:
         done = {r.finding for r in self.applied}
         findings = [self._as_shown(f, f.applied or name in done) for name, f in self.findings.items()]
-        findings.sort(key=lambda f: (ORDER[f.severity], -(abs(f.effect.value) if f.effect and f.effect.value is not None else 0.0), f.code, f.columns))
+        findings.sort(
+            key=lambda f: (ORDER[f.severity], -(abs(f.effect.value) if f.effect and f.effect.value is not None else 0.0), f.code, f.columns)
+        )
         dropped = sorted({r for one in self.applied for r in one.drop_rows})
         return Audit(
             findings=tuple(findings),
@@ -255,5 +257,3 @@ def _joined(old: Parse, new: Parse) -> Parse:
         else:
             kept[one.name] = a if b == one.default else b
     return Parse(**kept)
-
-

@@ -24,10 +24,15 @@ MOST_CLASSES = 1_000
 LOOK_AT = 50_000
 """Rows that are searched for repeated entities; twins are counted on all."""
 
-GOOD_NEWS = frozenset({"no", "false", "n", "f", "negative", "neg", "good", "benign", "normal", "healthy", "control", "none", "alive", "stay", "stayed", "ham", "legit"})
-BAD_NEWS = frozenset(
-    "yes true y t positive pos bad malignant abnormal sick ill disease impaired dead died churn churned default defaulted fraud fail failed failure "
-    "spam cancelled canceled accident success win won buy bought purchase purchased click clicked converted".split()
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+GOOD_NEWS = _words("no false n f negative neg good benign normal healthy control none alive stay stayed ham legit")
+BAD_NEWS = _words(
+    "yes true y t positive pos bad malignant abnormal sick ill disease impaired dead died churn churned default defaulted fraud fail failed "
+    "failure spam cancelled canceled accident success win won buy bought purchase purchased click clicked converted"
 )
 RARE = 0.1
 TWINS_FROM = 0.01
@@ -45,7 +50,12 @@ def frame(raw: Table, card: DataCard, options: TrainOptions, context: Context) -
     if options.target is None:
         return Problem("", "", "", "maximize", features=features, excluded=excluded, why={"task": "no target was named"}, rows=raw.rows)
     if not features:
-        raise DataError("no column is left to learn from", where=card.source, allowed="at least one column besides the target", next_step="add columns, or --known COL")
+        raise DataError(
+            "no column is left to learn from",
+            where=card.source,
+            allowed="at least one column besides the target",
+            next_step="add columns, or --known COL",
+        )
     why: dict[str, str] = {}
     task = _task(raw, card, options, why)
     answers = answers_column(raw, card, options.target, task.name)
@@ -54,7 +64,8 @@ def frame(raw: Table, card: DataCard, options: TrainOptions, context: Context) -
     chosen = _metric(task, options, why)
     split = _split(_Rows(raw, card, options, features, task.name), int(known.sum()), context.seed)
     why["split"] = split.why
-    keys = {split.by: "names the entity that rows belong to; rows of one entity are kept together"} if split.kind == "group" and split.by in features else {}
+    keyed = split.kind == "group" and split.by in features
+    keys = {split.by: "names the entity that rows belong to; rows of one entity are kept together"} if keyed else {}
     return Problem(
         task=task.name,
         target=options.target,
@@ -164,7 +175,12 @@ def _task(raw: Table, card: DataCard, options: TrainOptions, why: dict[str, str]
 def _check_target(target: Column, card: DataCard, name: str) -> None:
     cells = target.values[_known(target)]
     if len(cells) == 0:
-        raise DataError(f"the target {name!r} has no value in any row", where=card.source, allowed="an answer in some rows", next_step="choose another target with --target")
+        raise DataError(
+            f"the target {name!r} has no value in any row",
+            where=card.source,
+            allowed="an answer in some rows",
+            next_step="choose another target with --target",
+        )
     if len(np.unique(cells)) == 1:
         only = target.take(np.flatnonzero(_known(target))[:1]).strings()[0]
         raise DataError(
@@ -174,9 +190,13 @@ def _check_target(target: Column, card: DataCard, name: str) -> None:
             next_step="choose another target, or add rows with the other answer",
         )
     if target.kind == "date":
-        raise DataError(f"the target {name!r} holds dates", allowed="labels or numbers", next_step="turn it into a number of days, or choose another target")
+        raise DataError(
+            f"the target {name!r} holds dates", allowed="labels or numbers", next_step="turn it into a number of days, or choose another target"
+        )
     if len(cells) < FEWEST_ROWS:
-        raise DataError(f"only {len(cells)} row(s) have an answer in {name!r}", where=card.source, allowed=f"at least {FEWEST_ROWS}", next_step="add rows")
+        raise DataError(
+            f"only {len(cells)} row(s) have an answer in {name!r}", where=card.source, allowed=f"at least {FEWEST_ROWS}", next_step="add rows"
+        )
 
 
 def _check_named_task(options: TrainOptions, raw: Table, card: DataCard) -> None:
@@ -192,7 +212,9 @@ def _check_named_task(options: TrainOptions, raw: Table, card: DataCard) -> None
             next_step="leave --task out, or choose another target",
         )
     if options.task == "binary" and distinct != 2:
-        raise OptionError(f"--task binary, but {options.target!r} has {distinct:,} different values", allowed="exactly two", next_step="use --task multiclass")
+        raise OptionError(
+            f"--task binary, but {options.target!r} has {distinct:,} different values", allowed="exactly two", next_step="use --task multiclass"
+        )
 
 
 def _classes(answers: Column, task: str, options: TrainOptions, why: dict[str, str]) -> tuple[tuple[str, ...], str]:
@@ -210,15 +232,20 @@ def _classes(answers: Column, task: str, options: TrainOptions, why: dict[str, s
             next_step="group rare labels, choose another target, or use --task regression if it is a number",
         )
     if options.positive is not None and options.positive not in labels:
-        raise OptionError(f"--positive {options.positive}", allowed=", ".join(labels[:20]), next_step=f"choose one of the labels of {options.target!r}")
+        raise OptionError(
+            f"--positive {options.positive}", allowed=", ".join(labels[:20]), next_step=f"choose one of the labels of {options.target!r}"
+        )
     single = [label for label in labels if counts[label] == 1]
     if single:
-        why["classes"] = f"{len(single)} label(s) stand in one row only ({', '.join(single[:5])}): kept, but how well they are told cannot be measured"
+        why["classes"] = f"{len(single)} label(s) stand in one row only ({', '.join(single[:5])}): kept, though not measurable"
     if len(labels) > 2:
         return tuple(labels), ""
     if single:
         raise DataError(
-            f"only one row has the answer {single[0]!r}", where=f"column {options.target!r}", allowed="at least two rows of each answer", next_step="add rows of that answer"
+            f"only one row has the answer {single[0]!r}",
+            where=f"column {options.target!r}",
+            allowed="at least two rows of each answer",
+            next_step="add rows of that answer",
         )
     positive, why["positive"] = _positive(labels, counts, options.positive)
     return tuple(sorted(labels, key=lambda label: label == positive)), positive
@@ -254,7 +281,9 @@ def _metric(task: Any, options: TrainOptions, why: dict[str, str]) -> str:
     if options.metric not in allowed:
         near = difflib.get_close_matches(options.metric, allowed, 1)
         raise OptionError(
-            f"--metric {options.metric} for a {task.name} task", allowed=", ".join(["auto", *allowed]), next_step=f"did you mean {near[0]!r}?" if near else ""
+            f"--metric {options.metric} for a {task.name} task",
+            allowed=", ".join(["auto", *allowed]),
+            next_step=f"did you mean {near[0]!r}?" if near else "",
         )
     why["metric"] = "named by the user"
     return options.metric
@@ -280,7 +309,9 @@ def _split(rows: _Rows, answered: int, seed: int) -> SplitRule:
     if options.time:
         return SplitRule("time", options.time, f"--time: learned from earlier rows, judged on later ones by {options.time}", sealed)
     time, evidence = _event_time(rows)
-    looked = rows.raw if rows.raw.rows <= LOOK_AT else rows.raw.take(np.sort(np.random.default_rng(seed).choice(rows.raw.rows, LOOK_AT, replace=False)))
+    looked = (
+        rows.raw if rows.raw.rows <= LOOK_AT else rows.raw.take(np.sort(np.random.default_rng(seed).choice(rows.raw.rows, LOOK_AT, replace=False)))
+    )
     keyed = looked.drop([n for n in looked if n in (options.exclude or ())])
     entities = [e for e in find_entities(keyed, str(options.target), seed) if e.name != time]
     if entities and not (time and looked.rows / entities[0].entities > 30):
@@ -293,7 +324,9 @@ def _split(rows: _Rows, answered: int, seed: int) -> SplitRule:
     if copied:
         says = f"{twins:,} rows repeat the features of another row; identical rows stay on one side so that none is judged by its own copy"
         return SplitRule("group", TWINS, says, sealed)
-    return SplitRule("random" if rows.task == "regression" else "stratified", "", "no time, no repeated entity and no surprising twins were found", sealed)
+    return SplitRule(
+        "random" if rows.task == "regression" else "stratified", "", "no time, no repeated entity and no surprising twins were found", sealed
+    )
 
 
 def _event_time(rows: _Rows) -> tuple[str, str]:

@@ -50,7 +50,9 @@ class _Copy:
     def with_column(self, name: str, values: np.ndarray) -> _Copy:
         """One more feature, a number."""
         known = values[np.isfinite(values)]
-        card = ColumnCard(name, "number", rows=len(values), missing=int((~np.isfinite(values)).sum()), distinct=len(np.unique(known)), stored="number")
+        card = ColumnCard(
+            name, "number", rows=len(values), missing=int((~np.isfinite(values)).sum()), distinct=len(np.unique(known)), stored="number"
+        )
         return replace(
             self,
             raw=self.raw.with_columns({name: Column("number", values)}),
@@ -78,7 +80,7 @@ def traps(raw: Table, card: DataCard, problem: Problem, options: TrainOptions, c
     chosen = np.sort(rng.choice(raw.rows, ROWS, replace=False)) if raw.rows > ROWS else np.arange(raw.rows)
     base = _Copy(raw.take(chosen), with_answer_kind(card, problem.target, problem.task), problem, rng)
     before = _findings(base, context)
-    results = []
+    results: list[TrapResult] = []
     for name, (plant, meant) in TRAPS.items():
         if context.cancel.is_set():
             break
@@ -149,7 +151,9 @@ def _missing_by_class(copy: _Copy) -> tuple[_Copy | None, str]:
     name, values = min(numbers, key=lambda found: float(np.isnan(found[1]).mean()))
     last = answers >= (np.median(answers) if not copy.problem.classes else len(copy.problem.classes) - 1)
     gone = copy.rng.random(len(values)) < np.where(last, 0.8, 0.05)
-    return copy.changed({name: Column("number", np.where(gone, np.nan, values))}), f"{name} emptied in 80 % of the rows of one kind of answer and 5 % of the others"
+    return copy.changed(
+        {name: Column("number", np.where(gone, np.nan, values))}
+    ), f"{name} emptied in 80 % of the rows of one kind of answer and 5 % of the others"
 
 
 def _flipped_labels(copy: _Copy) -> tuple[_Copy | None, str]:
@@ -163,14 +167,18 @@ def _flipped_labels(copy: _Copy) -> tuple[_Copy | None, str]:
     if two:
         pair = np.unique(target.values[~target.missing])[:2]
         values = np.where(flipped & (target.values == pair[0]), pair[1], np.where(flipped & (target.values == pair[1]), pair[0], target.values))
-    return copy.changed({copy.problem.target: Column(target.kind, values.astype(target.values.dtype), target.levels)}), "one answer in ten changed to another"
+    return copy.changed(
+        {copy.problem.target: Column(target.kind, values.astype(target.values.dtype), target.levels)}
+    ), "one answer in ten changed to another"
 
 
 def _future_column(copy: _Copy) -> tuple[_Copy | None, str]:
     answers = copy.answers()
     spread = answers.std() or 1.0
     noise = copy.rng.normal(0, 0.04 * spread if not copy.problem.classes else 0.2, len(answers))
-    return copy.with_column(LATER, answers + noise), f"a column {LATER} that follows {copy.problem.target} with a little noise, as one recorded afterwards would"
+    return copy.with_column(
+        LATER, answers + noise
+    ), f"a column {LATER} that follows {copy.problem.target} with a little noise, as one recorded afterwards would"
 
 
 def _swapped_columns(copy: _Copy) -> tuple[_Copy | None, str]:
@@ -195,4 +203,3 @@ TRAPS: dict[str, tuple[Plant, tuple[str, ...]]] = {
     "future column": (_future_column, ("leakage.single_column", "leakage.after_outcome", "leakage.target_copy")),
     "swapped columns": (_swapped_columns, ("form.swapped", "form.order", "form.far_values", "form.impossible")),
 }
-

@@ -20,7 +20,7 @@ from emlyn.core.table import Column, Table, number_column, text_column
 from emlyn.records.codec import to_json
 from emlyn.records.data_card import ColumnCard, DataCard
 from emlyn.records.problem import Problem
-from emlyn.types import Severity
+from emlyn.types import Direction, Severity
 
 NEEDS = frozenset(["raw", "whole", "table", "problem", "data", "probe", "model", "evaluation", "reference"])
 
@@ -43,14 +43,20 @@ def plain_material(rows: int = 300, task: str = "binary", seed: int = 0) -> Mate
     return _material(columns, target, answers, Problem(task, "y", *_metric(task), classes=classes, features=tuple(columns), rows=rows))
 
 
-def _metric(task: str) -> tuple[str, str]:
-    return {"binary": ("roc_auc", "maximize"), "multiclass": ("log_loss", "minimize"), "regression": ("rmse", "minimize")}[task]
+def _metric(task: str) -> tuple[str, Direction]:
+    known: dict[str, tuple[str, Direction]] = {
+        "binary": ("roc_auc", "maximize"),
+        "multiclass": ("log_loss", "minimize"),
+        "regression": ("rmse", "minimize"),
+    }
+    return known[task]
 
 
 def _material(columns: dict[str, Column], target: Column, answers: np.ndarray, problem: Problem) -> Material:
     table = Table(columns)
     raw = table.with_columns({"y": target})
-    cards = tuple(ColumnCard(n, c.kind, rows=len(c), missing=int(c.missing.sum()), distinct=len(np.unique(c.values[~c.missing]))) for n, c in raw.items())
+    gaps = {n: c.missing for n, c in raw.items()}
+    cards = tuple(ColumnCard(n, c.kind, rows=len(c), missing=int(gaps[n].sum()), distinct=len(np.unique(c.values[~gaps[n]]))) for n, c in raw.items())
     card = DataCard("planted", raw.rows, tuple(replace(c, role="target") if c.name == "y" else c for c in cards))
     data = rows_dataset(table, answers, classes=len(problem.classes))
     return Material(card, raw, table, problem, data, Probe(data, problem), whole=raw, seed=0)

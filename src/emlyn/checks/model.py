@@ -88,12 +88,15 @@ def fairness(m: Material) -> Outcome:
     """Gaps between groups that chance rarely makes."""
     out = []
     fix = "find out why; then better data, a proxy left out, weights, or --fair METRIC=LIMIT"
-    shown = [(told["column"], g) for told in _section(m, "fairness").get("columns", []) for g in told["gaps"] if g["verdict"] == "gap shown"]
-    for column, gap in shown:
-        d = gap["difference"]
-        more = {"effect": Effect(f"difference of {gap['metric']}", d["value"], d["low"], d["high"]), "n": d["n"], "fix": fix}
-        why = f"groups dealt anew within the true answers rarely differ as much, q = {gap['p']:.2g}"
-        out.append(found(f"model.fairness_{gap['metric']}", "warn", (column,), gap["sentence"], why=why, **more))
+    for told in _section(m, "fairness").get("columns", []):
+        shown = sorted((g for g in told["gaps"] if g["verdict"] == "gap shown"), key=lambda g: (g["p"], -g["difference"]["value"]))
+        if not shown:
+            continue
+        d, column = shown[0]["difference"], told["column"]
+        effect = Effect(f"difference of {shown[0]['metric']}", d["value"], d["low"], d["high"])
+        why = f"groups dealt anew within the true answers rarely differ as much, q = {shown[0]['p']:.2g}"
+        detail = " ".join(g["sentence"] for g in shown[1:])
+        out.append(found("model.fairness", "warn", (column,), shown[0]["sentence"], detail=detail, effect=effect, n=d["n"], why=why, fix=fix))
     return outcome(out)
 
 

@@ -215,6 +215,12 @@ def conclude(evaluation: Evaluation, problem: Problem, findings: Sequence[Findin
     return replace(evaluation, verdict=verdict)
 
 
+def deepened(evaluation: Evaluation, sections: dict[str, Any], problem: Problem, findings: Sequence[Finding] = ()) -> Evaluation:
+    """The evaluation with further sections (`stages.deepen`), and what the checks of the model and the verdict make of them."""
+    whole = replace(evaluation, sections={**evaluation.sections, **sections})
+    return conclude(replace(whole, findings=model_findings(whole, problem)), problem, findings)
+
+
 def _worries(evaluation: Evaluation, problem: Problem, findings: Sequence[Finding]) -> tuple[list[str], list[str]]:
     """Reasons against any use, and reasons for care, worst first."""
     stop = [f.message for f in findings if f.severity == "fail" and not f.applied]
@@ -229,6 +235,7 @@ def _worries(evaluation: Evaluation, problem: Problem, findings: Sequence[Findin
         what = "rows of the rarer class" if problem.task != "regression" else "rows"
         care.append(f"rests on only {events} {what}: the true value may lie anywhere in {_range(evaluation.metrics[problem.metric])}")
     care += _miscalibrated(evaluation) + _vague(evaluation, problem)
+    care += [f.message for f in evaluation.findings if f.code == "model.fairness"]
     care += [f.message for f in findings if f.severity == "warn" and not f.applied and f.code.split(".")[0] in ("leakage", "structure")]
     return stop, care
 

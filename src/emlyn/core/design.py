@@ -95,7 +95,7 @@ class Design:
         blocks += [(matrix.dense[:, [j]] == np.arange(k, dtype=np.float32)).astype(np.float32) for j, k in self.codes]
         if len(self.splined):
             hinges = np.maximum(z[:, self.splined][:, :, None] - self.knots, 0)
-            blocks.append(np.nan_to_num(hinges, nan=0.0).reshape(len(z), -1))
+            blocks.append(np.nan_to_num(hinges, nan=0.0).reshape(len(z), self.knots.size))
         return np.hstack([z, *blocks])
 
     def features(self) -> np.ndarray:

@@ -69,9 +69,9 @@ class CatBoost:
         began = time.monotonic()
         outcome = Outcome.learn(recipe.params, fit)
         assert fit.answers is not None
-        if not outcome.regression and len(np.unique(fit.answers)) < 2:
-            return FittedCatBoost(None, outcome, 1, None, fit.answers[:1].astype(np.int64), FoldPrep())
         prep, matrix = FoldPrep.learn(recipe.features, fit, outcome, effort.seed)
+        if len(np.unique(fit.answers)) < 2 or not varies(matrix.dense):
+            return FittedCatBoost(None, outcome, 1, None, constant_answer(fit, outcome), FoldPrep())
         train = pool(matrix, outcome.targets(fit.answers), fit.weight)
         valid = None
         if watch is not None and len(watch):
@@ -107,15 +107,16 @@ class CatBoost:
 
     def load(self, parts: Mapping[str, bytes]) -> Fitted:
         document, arrays = unpack(parts)
-        outcome, classes = Outcome.load(document["outcome"]), arrays["classes"].astype(np.int64)
-        require(len(classes) >= 1 and bool(((classes >= 0) & (classes < outcome.width)).all()), "classes outside the problem")
-        if "model.cbm" not in parts:
-            return FittedCatBoost(None, outcome, 1, None, classes[:1], FoldPrep())
+        outcome, classes = Outcome.load(document["outcome"]), arrays["classes"]
+        if not document["features"]:
+            require(classes.shape == (outcome.width,), "an answer that does not fit the classes")
+            return FittedCatBoost(None, outcome, 1, None, arrays["classes"], FoldPrep())
         import catboost
 
+        require(len(classes) >= 1 and bool(((classes >= 0) & (classes < outcome.width)).all()), "classes outside the problem")
         kind = catboost.CatBoostRegressor if outcome.regression else catboost.CatBoostClassifier
         model = kind()
-        require(parts["model.cbm"][:4] == b"CBM1", "the CatBoost model does not begin as one")
+        require(parts.get("model.cbm", b"")[:4] == b"CBM1", "the CatBoost model is missing or does not begin as one")
         try:
             model.load_model(blob=parts["model.cbm"])
         except catboost.CatBoostError as error:
@@ -130,10 +131,26 @@ def _model(recipe: Recipe, settled: Mapping[str, float], rounds: int, effort: Ef
     own = {k: v for k, v in recipe.params.items() if k not in RESERVED}
     kind = catboost.CatBoostRegressor if recipe.params["task"] == "regression" else catboost.CatBoostClassifier
     loss = {"regression": "RMSE", "binary": "Logloss"}.get(recipe.params["task"], "MultiClass")
+    # CatBoost's own defaults for these two depend on the number of rounds, so that a refit of few rounds would be another model
+    fixed = {"leaf_estimation_iterations": 10 if loss == "Logloss" else 1, "max_ctr_complexity": 4}
     return kind(
         loss_function=loss, iterations=rounds, thread_count=max(1, effort.threads), random_seed=effort.seed % (1 << 31), verbose=False,
-        allow_writing_files=False, **{**own, **settled},
+        allow_writing_files=False, **{**fixed, **own, **settled},
     )
+
+
+def varies(dense: np.ndarray) -> bool:
+    """Does any feature hold two different cells? CatBoost refuses to learn otherwise."""
+    return any(bool((column != column[0]).any()) and not np.isnan(column).all() for column in dense.T)
+
+
+def constant_answer(fit: Dataset, outcome: Outcome) -> np.ndarray:
+    """Class shares, or the mean on the outcome's scale: (width,)."""
+    assert fit.answers is not None
+    if outcome.regression:
+        return np.zeros(1)
+    counts = np.bincount(fit.answers.astype(np.int64), weights=fit.weight, minlength=outcome.width)
+    return np.asarray(counts / counts.sum())
 
 
 def pool(matrix: Matrix, targets: np.ndarray | None = None, weight: np.ndarray | None = None) -> Any:
@@ -183,15 +200,13 @@ class FittedCatBoost:
         self.model, self.outcome, self.curve, self.prep = model, outcome, curve, prep
         self.steps: int | None = steps
         self.classes = classes
-        """Class codes the model knows: those of its fit rows. A single class has no trees."""
+        """Class codes the model knows: those of its fit rows. Without a model, the one answer to everything (width,)."""
         self.settled: dict[str, Any] = {}
         self.threads = 1
 
     def predict(self, data: Dataset, steps: int | None = None) -> np.ndarray:
         if self.model is None or not len(data):
-            only = np.zeros((len(data), self.outcome.width))
-            only[:, self.classes[0]] = 1.0
-            return self.outcome.answers(only if len(data) else only[:, :1]) if len(data) else only
+            return self.outcome.answers(np.repeat(self.classes[None] if self.model is None else np.ones((1, self.outcome.width)), len(data), axis=0))
         threads = self.threads if len(data) > 500 else 1
         rounds = min(steps or self.steps or 0, self.model.tree_count_)
         raw = self.model.predict(pool(self.prep.matrix(data)), prediction_type="RawFormulaVal", ntree_end=rounds, thread_count=threads)

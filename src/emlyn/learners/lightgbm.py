@@ -33,7 +33,12 @@ MOST_ROUNDS = 6_000
 PATIENT_WITH_EMPTY = 10
 MANY_CLASSES = 20
 TEXT_LIMIT = 1 << 30
-SPLITS = ("split_feature", "left_child", "right_child", "decision_type")
+PER_SPLIT = {
+    "split_feature": np.int64, "left_child": np.int64, "right_child": np.int64, "decision_type": np.int64, "threshold": np.float64,
+    "split_gain": np.float64, "internal_value": np.float64, "internal_weight": np.float64, "internal_count": np.int64,
+}
+PER_LEAF = {"leaf_value": np.float64, "leaf_weight": np.float64, "leaf_count": np.int64}
+"""Arrays of a tree in a model text, with one entry for each split or leaf."""
 
 
 def recipe_settings(rate: float, few: bool) -> list[tuple[str, dict[str, Any], tuple[str, ...], str]]:
@@ -286,7 +291,10 @@ class FittedLightGBM:
 
 
 def check_text(text: str, features: int, per_round: int) -> None:
-    """Raises ModelError unless every tree of a LightGBM model text stays within its own arrays and the known features."""
+    """Raises ModelError unless a LightGBM model text is whole and every tree stays within its own arrays and the known features.
+
+    LightGBM itself trusts the text: a truncated one ends the process.
+    """
     try:
         _check_trees(text, features, per_round)
     except ValueError as error:
@@ -294,35 +302,41 @@ def check_text(text: str, features: int, per_round: int) -> None:
 
 
 def _check_trees(text: str, features: int, per_round: int) -> None:
-    head, *trees = text.split("\nTree=")
+    head, mark, _ = text.partition("\nTree=0\n")
     facts = dict(line.split("=", 1) for line in head.splitlines() if "=" in line)
-    require(head.startswith("tree\n") and facts.get("max_feature_idx") == str(features - 1), "its trees use other features")
-    require(facts.get("num_tree_per_iteration") == str(per_round) and len(trees) % per_round == 0, "its trees do not fit the classes")
-    for tree in trees:
-        lines = dict(line.split("=", 1) for line in tree.split("\nend of trees", 1)[0].splitlines() if "=" in line)
-        leaves = int(lines.get("num_leaves", "0"))
-        require(leaves >= 1 and len(lines.get("leaf_value", "").split()) == leaves, "a tree without its leaves")
-        if leaves == 1:
-            continue
-        inner = leaves - 1
-        arrays = {key: np.array(lines.get(key, "").split(), dtype=np.int64) for key in SPLITS}
-        require(all(len(a) == inner for a in arrays.values()) and len(lines.get("threshold", "").split()) == inner, "a tree of uneven arrays")
-        require(bool(((arrays["split_feature"] >= 0) & (arrays["split_feature"] < features)).all()), "a split on an unknown feature")
-        for side in ("left_child", "right_child"):
-            child = arrays[side]
-            require(bool(((child >= -leaves) & (child < inner) & ((child < 0) | (child > np.arange(inner)))).all()), "a child outside its tree")
-        _check_categories(lines, arrays["decision_type"])
+    require(head.startswith("tree\n") and bool(mark) and facts.get("max_feature_idx") == str(features - 1), "its trees use other features")
+    sizes = [int(size) for size in facts.get("tree_sizes", "").split()]
+    rounds, rest = divmod(len(sizes), per_round)
+    require(facts.get("num_tree_per_iteration") == str(per_round) and rounds > 0 and not rest, "its trees do not fit the classes")
+    at = len(head) + 1
+    for i, size in enumerate(sizes):
+        tree = text[at : at + size]
+        require(size > 0 and tree.startswith(f"Tree={i}\n") and tree.endswith("\n\n"), "a tree does not begin or end where it should")
+        _check_tree(dict(line.split("=", 1) for line in tree.splitlines() if "=" in line), features)
+        at += size
+    require(text[at:].startswith("end of trees\n"), "its trees do not end")
 
 
-def _check_categories(lines: Mapping[str, str], kinds: np.ndarray) -> None:
-    by_set = np.flatnonzero(kinds & 1)
-    if not len(by_set):
+def _check_tree(lines: Mapping[str, str], features: int) -> None:
+    leaves, inner = int(lines.get("num_leaves", "0")), int(lines.get("num_leaves", "0")) - 1
+    require(leaves >= 1 and lines.get("is_linear") == "0", "a tree of another kind")
+    held = {key: np.array(lines.get(key, "").split(), dtype=kind) for key, kind in (*PER_SPLIT.items(), *PER_LEAF.items())}
+    require(len(held["leaf_value"]) == leaves, "a tree without its leaves")
+    if leaves == 1:
         return
-    edges = np.array(lines.get("cat_boundaries", "").split(), dtype=np.int64)
-    places = np.array(lines.get("threshold", "").split(), dtype=np.float64)[by_set]
-    held = len(lines.get("cat_threshold", "").split())
-    whole = len(edges) > 1 and edges[0] == 0 and edges[-1] == held and bool((np.diff(edges) >= 0).all())
-    require(whole and bool(((places >= 0) & (places < len(edges) - 1)).all()), "a set of categories outside its tree")
+    require(all(len(held[key]) == inner for key in PER_SPLIT) and all(len(held[key]) == leaves for key in PER_LEAF), "a tree of uneven arrays")
+    require(bool(((held["split_feature"] >= 0) & (held["split_feature"] < features)).all()), "a split on an unknown feature")
+    for side in ("left_child", "right_child"):
+        child = held[side]
+        require(bool(((child >= -leaves) & (child < inner) & ((child < 0) | (child > np.arange(inner)))).all()), "a child outside its tree")
+    by_set = (held["decision_type"] & 1) > 0
+    if by_set.any():
+        edges = np.array(lines.get("cat_boundaries", "").split(), dtype=np.int64)
+        words = np.array(lines.get("cat_threshold", "").split(), dtype=np.int64)
+        places = held["threshold"][by_set]
+        require(len(edges) == int(lines.get("num_cat", "0")) + 1 > 1, "sets of categories without edges")
+        whole = edges[0] == 0 and edges[-1] == len(words) and bool((np.diff(edges) >= 0).all())
+        require(whole and bool(((places >= 0) & (places < len(edges) - 1)).all()), "a set of categories outside its tree")
 
 
 @hook

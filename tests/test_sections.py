@@ -14,6 +14,7 @@ from emlyn.core.answers import Answers
 from emlyn.core.conformal import conformal_quantile, conformal_section, cross_quantiles, strangeness
 from emlyn.core.dataset import Dataset, rows_dataset
 from emlyn.core.fairness_metrics import group_labels
+from emlyn.core.mitigation import per_group_decisions, reweighing
 from emlyn.core.refits import learning_curve_section, membership_section, multiplicity_section, refit
 from emlyn.core.sections import label_noise_section, quick_sections
 from emlyn.core.stress import robustness_section
@@ -197,3 +198,22 @@ def test_findings_follow_from_the_sections() -> None:
     assert [f.code for f in model_findings(shaky, PROBLEM)] == ["model.multiplicity"]
     guess = replace(fine, comparison=Measure(0.01, -0.05, 0.07, 1000, "paired DeLong"))
     assert [(f.code, f.severity) for f in model_findings(guess, PROBLEM)] == [("model.baseline", "fail")]
+
+
+def test_reweighing_makes_group_and_answer_independent() -> None:
+    rng = np.random.default_rng(6)
+    labels = rng.choice(["a", "b"], 500)
+    truth = (rng.uniform(size=500) < np.where(labels == "a", 0.7, 0.2)).astype(np.int64)
+    w = reweighing(truth, labels)
+    assert np.average(truth[labels == "a"], weights=w[labels == "a"]) == pytest.approx(np.average(truth[labels == "b"], weights=w[labels == "b"]))
+
+
+def test_a_threshold_per_group_closes_the_gap_it_is_made_for() -> None:
+    rng = np.random.default_rng(7)
+    labels, hit = rng.choice(["a", "b"], 4_000), rng.uniform(size=4_000) < 0.4
+    p = np.clip(rng.normal(0.4 + 0.3 * hit + 0.2 * (labels == "a"), 0.15), 0, 1)
+    plain = p >= 0.6
+    even = per_group_decisions(p, hit, labels, plain[hit].mean())
+    rates = [[chosen[hit & (labels == g)].mean() for g in "ab"] for chosen in (plain, even)]
+    assert abs(rates[0][0] - rates[0][1]) > 0.2
+    assert abs(rates[1][0] - rates[1][1]) < 0.02

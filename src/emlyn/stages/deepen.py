@@ -10,8 +10,9 @@ from emlyn.context import Context
 from emlyn.core.answers import Answers
 from emlyn.core.dataset import Dataset
 from emlyn.core.decision import choose_threshold
+from emlyn.core.mitigation import pareto_points
 from emlyn.core.refits import learning_curve_section, membership_section, multiplicity_section, refit
-from emlyn.core.sections import label_noise_section, quick_sections
+from emlyn.core.sections import label_noise_section, quick_sections, sensitive_groups
 from emlyn.core.stress import robustness_section
 from emlyn.records.problem import Problem
 
@@ -39,12 +40,26 @@ def deepen(model: Any, data: Dataset, problem: Problem, context: Context) -> dic
         left = STRESS_SHARE * seconds - (context.budget.spent - began)
         _add(sections, "robustness", lambda: robustness_section(model.predict_answers, answers, data, problem, left, context.seed))
         context.emit("note", "robustness tested; learning again on parts of the rows")
+    if "fairness" in sections:
+        _add(sections, "fairness", lambda: _with_pareto(model, data, problem, sections["fairness"], context))
     found = refit(model, data, problem, seconds - (context.budget.spent - began), context.seed)
     if found is not None and found.fits:
         _add(sections, "learning_curve", lambda: learning_curve_section(found, problem))
         _add(sections, "multiplicity", lambda: multiplicity_section(found))
         _add(sections, "membership", lambda: membership_section(found, problem))
     return sections
+
+
+def _with_pareto(model: Any, data: Dataset, problem: Problem, section: dict[str, Any], context: Context) -> dict[str, Any]:
+    """The fairness section with what a smaller gap would cost, for the column with the clearest one."""
+    gaps = [(g["p"], c["column"]) for c in section["columns"] for g in c["gaps"] if g["metric"] == "tpr"]
+    tables = [t for t in data.tables.values() if t.rows == data.rows.rows]
+    if not gaps:
+        return section
+    column = min(gaps)[1]
+    labels = sensitive_groups([t.take(data.units) for t in tables], problem)[column]
+    points = pareto_points(model, data, problem, labels, 0.1 * context.budget.left, context.seed)
+    return {**section, "pareto": {"column": column, "metric": problem.metric, "gap": "tpr", "points": points}}
 
 
 def _add(sections: dict[str, Any], name: str, make: Callable[[], dict[str, Any] | None]) -> None:

@@ -41,7 +41,8 @@ prior), `calibration_slope`, `calibration_intercept`, `observed_expected`, `ici`
   fairness        {"columns": [{"column", "groups": [{"group", "n", "selection": MEASURE, "tpr": MEASURE, "fpr": MEASURE,
                   "precision": MEASURE, "calibration": MEASURE, "error": MEASURE}], "gaps": [{"metric", "worst", "best",
                   "difference": MEASURE, "ratio": MEASURE or null, "verdict": "gap shown|no gap shown|cannot tell", "sentence"}]}],
-                  "chosen": metric name and why, "sentence"}   regression groups hold "error" and "bias" only
+                  "chosen": metric name and why, "sentence"}   regression groups hold "error" and "bias" only; deepened also "pareto":
+                  {"column", "metric", "gap": "tpr", "points": [{"name", "value", "accuracy", "gap", "low", "high"}]}
   conformal       {"kind": "set|interval", "levels": [{"level", "coverage": MEASURE, "size", "quantile",
                   "groups": [{"column", "group", "coverage": MEASURE}]}], "sentence"}   size: mean labels in a set, or mean width
   abstention      {"points": [{"answered": share, "value", "low", "high", "threshold"}], "metric", "sentence"}

@@ -465,3 +465,57 @@ def test_excel_bytes_renamed_to_csv_are_read_for_what_they_are(tmp_path):
     book.save(raw)
     (tmp_path / "a.csv").write_bytes(raw.getvalue())
     assert cells(read(tmp_path / "a.csv").table) == {"a": ["1"], "b": ["x"]}
+
+
+WORDS = [
+    "Ann",
+    "x-y",
+    "it's",
+    "Zürich",
+    "New York, NY",
+    "a;b",
+    "p|q",
+    'say "hi"',
+    "two\nlines",
+    "tab\there",
+    "10:30",
+    "http://a.b/c?d=1,2",
+    "3 kg",
+    "",
+    "#1",
+    "C++",
+]
+NAMES = ["id", "name", "age", "price (EUR)", "a.b", "first name", "x1", "Größe", "Date"]
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_what_a_csv_writer_wrote_is_read_back(tmp_path, seed):
+    import csv
+    import random
+
+    chance = random.Random(seed)
+    rows, width = chance.choice([1, 2, 3, 10, 100]), chance.randint(1, 8)
+    makers = [
+        lambda: str(chance.randint(0, 999)),
+        lambda: f"{chance.uniform(-5, 500):.2f}",
+        lambda: chance.choice(WORDS),
+        lambda: f"Good, but; {chance.random()} dear",
+    ]
+    columns = [[make() for _ in range(rows)] for make in chance.choices(makers, k=width)]
+    names = chance.sample(NAMES, width)
+    with open(tmp_path / "a.csv", "w", newline="", encoding=chance.choice(["utf-8", "utf-8-sig", "utf-16"])) as file:
+        style = {
+            "delimiter": chance.choice(",;\t|"),
+            "quoting": chance.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+            "lineterminator": chance.choice(["\n", "\r\n"]),
+        }
+        writer = csv.writer(file, **style)
+        writer.writerow(names)
+        writer.writerows(zip(*columns, strict=True))
+    table = read(tmp_path / "a.csv").table
+    assert list(table) == names
+    for name, cells_written in zip(names, columns, strict=True):
+        found = table[name].strings().tolist()
+        assert [None if c == "" else float(c) if table[name].kind == "number" else c for c in cells_written] == [
+            f if f is None or table[name].coded else float(f) for f in found
+        ]

@@ -131,21 +131,17 @@ def _delimiter(lines: Sequence[str], quote: str) -> tuple[str, int]:
         rare = delimiter in RARE_DELIMITERS
         if rare and (share < 0.95 or delimiter == ":"):
             share = 0.0 if share < 0.95 or _is_clock(lines) else share
-        score = (
-            not rare,
-            share > 0.9 and abs(widths[title] - width) <= 1 and (title == 0 or share > 0.95),
-            widths[title] == width,
-            round(share, 1),
-            -rank,
-        )
+        agrees = share > 0.9 and abs(widths[title] - width) <= 1 and (title == 0 or share > 0.95)
+        score = (not rare, agrees, title == 0, widths[title] == width, round(share, 1), width if delimiter != "," else width // 2, -rank)
         if share and (best is None or score > best[0]):
             best = (score, delimiter, _line_of(lines, title))
     if best is not None:
         return best[1], best[2]
     if _is_spaced(lines):
         return " ", 0
-    first = next((line for line in lines if line.strip()), "")
-    return next((d for d in DELIMITERS if d in first), "," if not any("," in line for line in lines) else "\x1f"), 0
+    filled = [line for line in lines if line.strip()]
+    often = [d for d in DELIMITERS if filled and d in filled[0] and sum(d in line for line in filled[1:]) >= 0.5 * len(filled[1:])]
+    return next(iter(often), "," if not any("," in line for line in lines) else "\x1f"), 0
 
 
 def _title_lines(lines: Sequence[str], widths: Sequence[int], width: int, share: float) -> int:

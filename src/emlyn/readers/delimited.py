@@ -268,13 +268,17 @@ def _arrow(buffer: Any, names: list[str], dialect: Dialect, block: int = BLOCK) 
         decimal_point=dialect.decimal, column_types={names[i]: pa.dictionary(pa.int32(), pa.string()) for i in dialect.codes if i < len(names)},
     )  # fmt: skip
     try:
-        return pc.read_csv(
+        found = pc.read_csv(
             pa.BufferReader(buffer), read_options=pc.ReadOptions(column_names=names, block_size=block), parse_options=parse, convert_options=convert
         )
     except pa.ArrowInvalid as error:
         if "straddling" not in str(error) or block >= buffer.size:
             raise
         return _arrow(buffer, names, dialect, block=min(buffer.size + 1024, 2**31 - 1))
+    times = {i for i, field in enumerate(found.schema) if pa.types.is_time(field.type)}
+    if times:  # 10:30 would come back as 10:30:00; read again, those columns as written
+        return _arrow(buffer, names, replace(dialect, codes=dialect.codes | times), block)
+    return found
 
 
 def _holds(buffer: Any, quote: str) -> bool:

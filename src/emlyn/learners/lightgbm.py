@@ -329,7 +329,7 @@ def _check_tree(lines: Mapping[str, str], features: int) -> None:
     for side in ("left_child", "right_child"):
         child = held[side]
         require(bool(((child >= -leaves) & (child < inner) & ((child < 0) | (child > np.arange(inner)))).all()), "a child outside its tree")
-    by_set = (held["decision_type"] & 1) > 0
+    by_set = held["decision_type"].astype(np.int64) % 2 == 1
     if by_set.any():
         edges = np.array(lines.get("cat_boundaries", "").split(), dtype=np.int64)
         words = np.array(lines.get("cat_threshold", "").split(), dtype=np.int64)

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 import evidences
 from emlyn.records.codec import from_json, to_json
+from emlyn.records.data_card import Parse
 from emlyn.records.evaluation import Driver, Evaluation, Explanation, Measure, Verdict
+from emlyn.records.finding import Finding
 from emlyn.records.repair import Repair
 from emlyn.records.run import Evidence
 from emlyn.report import charts, plots, words
@@ -140,6 +142,26 @@ def test_flags_are_set_apart_and_still_escaped() -> None:
 
 def test_two_scores_of_a_quarantined_column() -> None:
     assert "with it 0.994, without it 0.862" in render(evidences.binary())
+
+
+def test_many_findings_of_one_kind_fold_into_a_line_with_their_columns() -> None:
+    many = tuple(Finding(f"form.number_text:c{k}", "form.number_text", "info", f"c{k} writes numbers as text", columns=(f"c{k}",)) for k in range(30))
+    html = render(dataclasses.replace(evidences.binary(), findings=(*evidences.findings(), *many)))
+    assert "27 more of the kind form.number_text: c3, c4, c5, c6, c7, c8 and 21 more" in html
+    assert all(f"c{k} writes numbers as text" in html for k in range(30)), "folded is not lost"
+
+
+def test_a_finding_of_data_and_evaluation_is_told_once() -> None:
+    told = evidences.findings()[0]
+    assert render(with_evaluation(findings=(told,))).count(told.message) == 1
+
+
+def test_a_code_for_no_value_is_no_range() -> None:
+    base = evidences.binary()
+    age = dataclasses.replace(base.card.column("age"), low=-999.0, parse=Parse(not_numbers=(-999.0,)))
+    card = dataclasses.replace(base.card, columns=tuple(age if c.name == "age" else c for c in base.card.columns))
+    assert "98 of 100 rows have “age”" in render(base)
+    assert "98 of 100 rows have “fare”" in render(dataclasses.replace(base, card=card))
 
 
 def test_no_interval_is_said_and_not_invented() -> None:

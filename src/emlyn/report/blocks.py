@@ -174,7 +174,16 @@ class Heading:
     kind: ClassVar[str] = "heading"
 
 
-Block = Note | Items | Bars | Table | Heat | People | Facts | Figures | Heading
+@dataclass(frozen=True)
+class Fold:
+    """A list that opens by click."""
+
+    title: str
+    items: Items
+    kind: ClassVar[str] = "fold"
+
+
+Block = Fold | Note | Items | Bars | Table | Heat | People | Facts | Figures | Heading
 
 
 @dataclass(frozen=True)

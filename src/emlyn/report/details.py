@@ -9,14 +9,13 @@ from markupsafe import Markup
 
 from emlyn.records.data_card import ColumnCard
 from emlyn.records.evaluation import Measure
-from emlyn.records.finding import Finding
 from emlyn.records.run import Evidence
 from emlyn.report import plots, words
 from emlyn.report.blocks import Bar, Bars, Block, Facts, Figures, Heading, Heat, Item, Items, Note, Section, Table
 from emlyn.report.charts import box
+from emlyn.report.noticed import findings_section
 from emlyn.report.page import TONES, driver_bars, left_out, part, recall_bars
 
-SEVERITY_TONES = {"fail": "stop", "warn": "care", "info": "none"}
 DOMAINS = {
     "discrimination": "Telling cases apart",
     "calibration": "Meaning what it says",
@@ -25,18 +24,6 @@ DOMAINS = {
     "utility": "Worth acting on",
     "error": "Size of the errors",
     "intervals": "Its own ranges",
-}
-GROUPS = {
-    "form": "How the table is written",
-    "missing": "Gaps",
-    "target": "The target",
-    "leakage": "Columns that know the answer",
-    "structure": "Rows that belong together",
-    "enough": "Enough data",
-    "fairness": "Fairness",
-    "privacy": "Privacy",
-    "evaluation": "The evaluation",
-    "drift": "Change over time",
 }
 
 
@@ -66,41 +53,6 @@ def _questions(evidence: Evidence) -> Section | None:
         [Note("Nothing waited for an answer: the safe one was taken. The flag gives the other.", "quiet"), Items(items)] if items else []
     )
     return Section("questions", "Open questions", blocks=blocks, count=words.plural(len(items), "question"))
-
-
-def _findings(evidence: Evidence) -> Section | None:
-    every = words.findings_of(evidence)
-    groups: dict[str, list[Finding]] = {}
-    for finding in every:
-        groups.setdefault(finding.code.split(".")[0], []).append(finding)
-    blocks: list[Block] = []
-    for group, found in groups.items():
-        found.sort(key=lambda f: ("fail", "warn", "info").index(f.severity))
-        blocks += [Heading(GROUPS.get(group, group)), Items([_finding(f) for f in found], most=60)]
-    if evidence.canary and blocks:
-        checked = ", ".join(f"{k} {words.number(v)}" for k, v in evidence.canary.items())
-        blocks.append(Note(f"Negative controls (these must show nothing): {checked}.", "quiet"))
-    if evidence.left_out:
-        blocks += [Heading("Not looked at"), Items(_by_reason(evidence.left_out))]
-    return Section("findings", "Everything that was noticed", blocks=blocks, count=words.counted(every))
-
-
-def _by_reason(left_out: Sequence[str]) -> list[Item]:
-    """`check: reason` lines, those of one reason together."""
-    reasons: dict[str, list[str]] = {}
-    for line in left_out:
-        name, _, why = line.partition(": ")
-        reasons.setdefault(why, []).append(name)
-    return [Item(words.sentence(why or words.listed(names, 60), ()), words.listed(names, 60) if why else "") for why, names in reasons.items()]
-
-
-def _finding(f: Finding) -> Item:
-    done = f"{'Done' if f.applied else 'Proposed'}: {f.fix}" if f.fix else ""
-    undo = f"Undo with {f.undo}." if f.applied and f.undo else ""
-    where = f"Columns: {words.listed([words.short(c, 40) for c in f.columns], 5)}." if f.columns else ""
-    n = f"Rests on {words.plural(f.n, 'row')}." if f.n else ""
-    more = " ".join(words.sentence(t) for t in (f.why, f.detail, words.effect(f), where, n, done, undo) if t)
-    return Item(f.message, more, badge=words.SEVERITIES[f.severity], tone=SEVERITY_TONES[f.severity], code=f.code)
 
 
 def _leaderboard(evidence: Evidence) -> Section | None:
@@ -400,7 +352,7 @@ def _lineage(evidence: Evidence) -> Section | None:
 PARTS: tuple[Callable[[Evidence], Section | None], ...] = (
     _excluded,
     _questions,
-    _findings,
+    findings_section,
     _leaderboard,
     _metrics,
     _plots,

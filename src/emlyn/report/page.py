@@ -308,12 +308,13 @@ def _silence(evidence: Evidence) -> Section:
 def _not_for(evidence: Evidence) -> Section:
     problem, card = evidence.problem, evidence.card
     items = [Item("To claim that changing a column changes the outcome: the model knows what goes together, not what causes what.")]
-    ranges = [c for c in card.columns if c.role == "feature" and c.kind == "number" and c.low is not None and c.high is not None]
+    ranges = [c for c in card.columns if c.role == "feature" and c.kind == "number" and len(c.quantiles) == 7]
+    ranges = [c for c in ranges if c.low not in c.parse.not_numbers and c.high not in c.parse.not_numbers]  # a code for "no value" is no range
     order = {d.column: i for i, d in enumerate(evidence.explanation.drivers)} if evidence.explanation else {}
     ranges.sort(key=lambda c: order.get(c.name, len(order)))
     if ranges:
-        seen = words.listed([f"“{words.short(c.name, 30)}” {words.number(c.low)} to {words.number(c.high)}" for c in ranges[:3]], 3)
-        items.append(Item(f"For cases unlike the table it learned from ({seen}{', and so on' if len(ranges) > 3 else ''})."))
+        seen = words.listed([f"“{words.short(c.name, 30)}” {words.number(c.quantiles[0])} to {words.number(c.quantiles[-1])}" for c in ranges[:3]], 3)
+        items.append(Item(f"For cases unlike the table it learned from (98 of 100 rows have {seen}{', and so on' if len(ranges) > 3 else ''})."))
     if problem.time:
         items.append(Item(f"For long after the last “{words.short(problem.time, 40)}” it has seen, without watching how it does."))
     elif problem.split.kind != "time":

@@ -41,6 +41,12 @@ class TestTrees(LearnerContract):
         return built_in("trees")
 
 
+class TestXGBoost(LearnerContract):
+    @pytest.fixture
+    def learner(self):
+        return built_in("xgboost")
+
+
 class TestMlp(LearnerContract):
     @pytest.fixture
     def learner(self):

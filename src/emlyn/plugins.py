@@ -26,6 +26,7 @@ BUILT_IN: tuple[str, ...] = (
     "emlyn.learners.catboost",
     "emlyn.learners.trees",
     "emlyn.learners.mlp",
+    "emlyn.learners.xgboost",
     "emlyn.readers.delimited",
     "emlyn.readers.files",
     "emlyn.readers.database",
@@ -45,6 +46,8 @@ BUILT_IN: tuple[str, ...] = (
     "emlyn.exporters.docker",
     "emlyn.exporters.clouds",
     "emlyn.exporters.mlflow",
+    "emlyn.exporters.onnx",
+    "emlyn.exporters.sql",
 )
 
 

@@ -49,7 +49,7 @@ def precision(m: Material) -> Outcome:
 
 
 def stability(m: Material) -> Outcome:
-    """A fold far from the others: modified z above 3.5 (Iglewicz and Hoaglin 1993)."""
+    """A fold whose score is off by more than its size explains: 3.5 standard errors from the median fold."""
     folds = given(m.evaluation).sections.get("folds")
     if not folds or not folds["odd"]:
         return outcome()
@@ -156,7 +156,7 @@ def _checks() -> Iterator[Check]:
     needs = ("problem", "evaluation")
     yield Check("model.baseline", "Better than guessing", needs, baseline, source="DeLong et al. 1988; paired t on losses")
     yield Check("model.precision", "Sharp enough to judge", needs, precision, source="Riley et al. 2021")
-    yield Check("model.stability", "The same in every fold", needs, stability, source="Iglewicz and Hoaglin 1993")
+    yield Check("model.stability", "The same in every fold", needs, stability)
     yield Check("model.calibration", "Probabilities mean what they say", needs, calibration, source="Van Calster et al. 2019")
     yield Check("model.weak_slice", "No weak slices", needs, weak_slices, source="Benjamini and Hochberg 1995, halves")
     yield Check("model.fairness", "Even across groups", needs, fairness, source="permutation within the true answers")

@@ -134,7 +134,7 @@ def evaluate_stored(stored: OutOfFold, asked: Dataset, problem: Problem, context
     told = "unknown" if value is None else f"{value:.4g}"
     text = f"Choosing among {len(stored.candidates)} candidates made {m.label or m.name} look like {naive:.4g}; corrected for that it is {told}."
     section = {"candidates": len(stored.candidates), "naive": naive, "corrected": value, "sentence": text}
-    found = replace(evaluation, sections={**evaluation.sections, "selection": section, "folds": _folds(stored, prediction, m)})
+    found = replace(evaluation, sections={**evaluation.sections, "selection": section, "folds": _folds(stored, prediction, m, evaluation.metrics[m.name])})
     return replace(found, findings=model_findings(found, problem))
 
 
@@ -145,15 +145,15 @@ def model_findings(evaluation: Evaluation, problem: Problem) -> tuple[Finding, .
     return tuple(f for c in checks for f in c.run(material).findings)
 
 
-def _folds(stored: OutOfFold, prediction: np.ndarray, m: Metric) -> dict[str, Any]:
-    """The score of each fold, their mean, and whether one lies far from the others (modified z above 3.5)."""
+def _folds(stored: OutOfFold, prediction: np.ndarray, m: Metric, whole: Measure) -> dict[str, Any]:
+    """The score of each fold and their mean; a fold is odd when it lies off by 3.5 of the standard errors that its own size explains."""
     values = []
     for k in np.unique(stored.fold):
         part = stored.take(stored.fold == k)
         values.append(m.score(part.truth, prediction[stored.fold == k], part.weight))
     known = np.array([v for v in values if np.isfinite(v)])
-    spread = np.median(np.abs(known - np.median(known))) if len(known) else 0.0
-    far = bool(spread > 0 and (0.6745 * np.abs(known - np.median(known)) / spread).max() > 3.5)
+    spread = float("inf") if whole.low is None or whole.high is None else (whole.high - whole.low) / 3.92 * np.sqrt(len(values))
+    far = bool(len(known) and np.abs(known - np.median(known)).max() > 3.5 * spread)
     mean = over_folds(known, 1 / max(1, len(values) - 1))
     text = f"Over {len(known)} folds {m.label or m.name} is {_range(mean)}" + (", one of them far from the others." if far else ".")
     return {"values": [float(v) for v in known], "mean": _plain(mean), "odd": far, "sentence": text}

@@ -134,7 +134,8 @@ def evaluate_stored(stored: OutOfFold, asked: Dataset, problem: Problem, context
     told = "unknown" if value is None else f"{value:.4g}"
     text = f"Choosing among {len(stored.candidates)} candidates made {m.label or m.name} look like {naive:.4g}; corrected for that it is {told}."
     section = {"candidates": len(stored.candidates), "naive": naive, "corrected": value, "sentence": text}
-    found = replace(evaluation, sections={**evaluation.sections, "selection": section, "folds": _folds(stored, prediction, m, evaluation.metrics[m.name])})
+    folds = _folds(stored, prediction, m, evaluation.metrics[m.name])
+    found = replace(evaluation, sections={**evaluation.sections, "selection": section, "folds": folds})
     return replace(found, findings=model_findings(found, problem))
 
 

@@ -229,7 +229,7 @@ class _Boosting:
                 self.curve.append(loss)
                 if loss < best:
                     best, best_at = loss, done
-                elif self.effort.steps is None and done - best_at >= max(0.3 * best_at + 20, min(300, 4 / rate)):
+                elif self.effort.steps is None and done - best_at >= max(0.3 * best_at + 20, min(300, 5 / rate)):
                     break
         steps = done if self.effort.steps is not None or self.valid is None or not best_at else best_at
         made = FittedLightGBM(booster, self.outcome, max(steps, 1), np.array(self.curve) if self.curve else None, prep)

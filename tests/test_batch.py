@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from service_kit import BAD, CHURN, PRICE, ROW, FakeModel, probability
 
 from emlyn.errors import DataError, OptionError, WorkspaceError
 from emlyn.service import batch
 from emlyn.service.scorer import Margin, Scorer
+from service_kit import BAD, CHURN, PRICE, ROW, FakeModel, probability
 
 ROWS = [{**ROW, "age": 20 + i % 60, "plan": ["gold", "basic"][i % 2], "id": f"c{i}"} for i in range(250)]
 
@@ -109,8 +109,21 @@ def test_another_model_or_a_changed_file_starts_afresh(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("cell", "written"),
-    [("=cmd|'/c calc'!A0", "'=cmd|'/c calc'!A0"), ("+x", "'+x"), ("-x", "'-x"), ("@SUM(1)", "'@SUM(1)"), ("\tx", "'\tx"), ("\rx", "'\rx"), ("-5", "-5"), ("+1e3", "+1e3"), ("x=1", "x=1"), (-5.0, -5.0), (None, None), ("", "")],
-)  # fmt: skip
+    [
+        ("=cmd|'/c calc'!A0", "'=cmd|'/c calc'!A0"),
+        ("+x", "'+x"),
+        ("-x", "'-x"),
+        ("@SUM(1)", "'@SUM(1)"),
+        ("\tx", "'\tx"),
+        ("\rx", "'\rx"),
+        ("-5", "-5"),
+        ("+1e3", "+1e3"),
+        ("x=1", "x=1"),
+        (-5.0, -5.0),
+        (None, None),
+        ("", ""),
+    ],
+)
 def test_cells_that_a_spreadsheet_would_run_are_made_harmless(cell, written):
     assert batch.neutral(cell) == written
 

@@ -5,25 +5,29 @@ from __future__ import annotations
 import io
 import json
 import re
+import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from emlyn.core import archive
+from emlyn.core.calibration import Calibration
 from emlyn.core.contract import conform, contract_of
 from emlyn.core.dataset import rows_dataset
 from emlyn.core.exporter import Exportable
-from emlyn.core.frames import to_table
+from emlyn.core.frames import to_pandas, to_table
 from emlyn.core.learner import Effort
 from emlyn.core.model import Member, Model
 from emlyn.core.parts import below
 from emlyn.core.prep import fit_encoder
 from emlyn.doors.exports import exporters
 from emlyn.doors.server.app import doors
-from emlyn.errors import ModelError
-from emlyn.exporters import _image
+from emlyn.errors import ModelError, Unavailable
+from emlyn.exporters import _image, sql
+from emlyn.exporters._flat import flatten, parity
 from emlyn.plugins import find
 from emlyn.records.data_card import ColumnCard, DataCard
 from emlyn.records.manifest import Manifest
@@ -31,6 +35,7 @@ from emlyn.records.plan import Recipe
 from emlyn.records.problem import Problem
 from emlyn.records.run import ModelVersion
 from emlyn.service.limits import Settings
+from postgresql import postgresql_server
 
 HTTP = Path(__file__).resolve().parent.parent / "docs" / "http.md"
 ROWS = 300
@@ -42,7 +47,7 @@ def rows(seed: int = 0, count: int = ROWS) -> list[dict]:
         {
             "age": None if rng.random() < 0.1 else float(rng.integers(18, 90)),
             "income": float(np.round(rng.lognormal(8, 1), 2)),
-            "plan": None if rng.random() < 0.05 else str(rng.choice(["basic", "gold", "silver", "it's \"odd\""])),
+            "plan": None if rng.random() < 0.05 else str(rng.choice(["basic", "gold", "silver", 'it\'s "odd"'])),
             "smoker": str(rng.choice(["yes", "no"])),
         }
         for _ in range(count)
@@ -136,10 +141,21 @@ def test_the_wheel_is_whole_and_the_same_each_time():
 @pytest.mark.parametrize(
     ("kind", "text"),
     [
-        ("package", "numpy\nRUN curl evil"), ("package", "a b"), ("package", "$(x)"), ("version", "1.0 && rm"), ("version", "1\n"), ("image", "python:3\nUSER root"),
-        ("image", "--platform=x python"), ("variable", "A=B C"), ("value", 'x"\nRUN y'), ("value", "a b"), ("value", "$(id)"), ("value", "`id`"), ("image", "évil"),
+        ("package", "numpy\nRUN curl evil"),
+        ("package", "a b"),
+        ("package", "$(x)"),
+        ("version", "1.0 && rm"),
+        ("version", "1\n"),
+        ("image", "python:3\nUSER root"),
+        ("image", "--platform=x python"),
+        ("variable", "A=B C"),
+        ("value", 'x"\nRUN y'),
+        ("value", "a b"),
+        ("value", "$(id)"),
+        ("value", "`id`"),
+        ("image", "évil"),
     ],
-)  # fmt: skip
+)
 def test_no_field_of_a_dockerfile_can_become_an_instruction(kind, text):
     with pytest.raises(ModelError):
         _image.safe(kind, text)
@@ -184,3 +200,108 @@ def test_http_md_lists_every_route_with_its_scope():
         access = "none" if door.access == "public" else door.access
         assert f"| `{door.method} {door.path}` | {access} |" in text, f"{door.method} {door.path}"
     assert len(re.findall(r"^\| `(GET|POST|PUT|DELETE) ", text, re.MULTILINE)) == len(doors(Settings()))
+
+
+# formulas: SQL and ONNX compute the answers anew, so they are compared with the model on rows it never saw
+
+FORMULAS = [
+    ("binary", ["linear"]),
+    ("binary", ["linear-splines", "lightgbm-deep"]),
+    ("binary", ["extra-trees"]),
+    ("multiclass", ["linear-splines", "lightgbm-extra"]),
+    ("multiclass", ["extra-trees"]),
+    ("regression", ["linear-splines-log", "lightgbm-extra", "extra-trees"]),
+]
+LEARNER = {"linear": "linear", "lightgbm": "lightgbm", "extra": "trees"}
+
+
+def formula(task: str, names: list[str]) -> Model:
+    model = trained([(n if n != "linear-splines-log" else "linear-splines", LEARNER[n.split("-")[0]]) for n in names], task)
+    if task == "binary":
+        return replace(model, calibration=Calibration("logistic", 1.3, -0.2), threshold=0.37)
+    return replace(model, calibration=Calibration("temperature", 0.8)) if task == "multiclass" else model
+
+
+@pytest.mark.parametrize(("task", "names"), FORMULAS)
+def test_sql_gives_the_model_s_numbers_in_duckdb(tmp_path, task, names):
+    pytest.importorskip("duckdb")
+    what = exportable(tmp_path, formula(task, names))
+    checks = exporters()["sql"].export(what, tmp_path / "sql").checks
+    assert checks["rows"] == 120
+    assert checks["largest_difference"] < (1e-6 if "linear" in names[0] else 1e-12)
+    assert checks.get("same_labels", 1.0) == 1.0
+
+
+def test_sql_gives_the_model_s_numbers_in_postgresql(tmp_path):
+    import sqlalchemy as sa
+
+    what = exportable(tmp_path, formula("multiclass", ["linear-splines", "lightgbm-extra"]))
+    text = sql.statement(flatten(what, "SQL"))
+    typed = conform(what.rows, what.model.contract).table
+    with postgresql_server() as url:
+        engine = sa.create_engine(url)
+        to_pandas(typed).astype({"plan": object, "smoker": object}).to_sql(sql.SOURCE, engine, index=False)
+        with engine.connect() as connection:
+            found = connection.execute(sa.text(text.replace(":", r"\:"))).mappings().all()
+        engine.dispose()
+    columns = {name: np.array([row[name] for row in found], dtype=None if name == "prediction" else float) for name in found[0] if name not in KINDS}
+    checks = parity(what, "SQL", columns["prediction"].tolist(), sql.answers_of(columns, what.model.problem.classes))
+    assert checks["largest_difference"] < 1e-6
+    assert checks["same_labels"] == 1.0
+
+
+@pytest.mark.parametrize(("task", "names"), FORMULAS)
+def test_onnx_gives_the_model_s_numbers(tmp_path, task, names):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    checks = exporters()["onnx"].export(exportable(tmp_path, formula(task, names)), tmp_path / "onnx").checks
+    assert checks["largest_difference"] < (1e-6 if "linear" in names[0] else 1e-12)
+    assert checks.get("same_labels", 1.0) == 1.0
+
+
+def test_onnx_without_its_library_names_the_extra(tmp_path, linear, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(Unavailable, match=r"emlyn\[onnx\]"):
+        exporters()["onnx"].export(exportable(tmp_path, linear), tmp_path / "onnx")
+
+
+def test_a_difference_beyond_rounding_is_a_refusal(tmp_path, linear):
+    what = exportable(tmp_path, linear)
+    ours = linear.predict(what.rows)
+    with pytest.raises(ModelError, match="differ"):
+        parity(what, "SQL", ours.values.tolist(), ours.probabilities + 0.001)
+    with pytest.raises(ModelError, match="differ"):
+        parity(what, "SQL", ours.values.tolist(), np.full_like(ours.probabilities, np.nan))
+
+
+@pytest.mark.parametrize(("name", "learner"), [("catboost", "catboost"), ("baseline-prior", "baseline")])
+def test_what_cannot_be_a_formula_is_refused_plainly(tmp_path, name, learner):
+    what = exportable(tmp_path, trained([("linear", "linear"), (name, learner)]))
+    for target in ("sql", "onnx"):
+        if target == "onnx":
+            pytest.importorskip("onnx")
+        with pytest.raises(ModelError, match=f"its {learner} member") as caught:
+            exporters()[target].export(what, tmp_path / target)
+        assert "docker" in caught.value.next_step
+        assert not (tmp_path / target).exists()
+
+
+def test_a_forest_too_large_for_a_statement_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(sql, "MOST_LEAVES", 10)
+    with pytest.raises(ModelError, match="leaves"):
+        exporters()["sql"].export(exportable(tmp_path, trained([("extra-trees", "trees")])), tmp_path / "sql")
+
+
+@pytest.mark.parametrize("hostile", ['x"; DROP TABLE t; --', "it's", "a\"b'c", "ünï ☃", "select", "a\0b", "x/*", "%s", ":p"])
+def test_names_and_labels_in_sql_stay_names_and_labels(hostile):
+    duckdb = pytest.importorskip("duckdb")
+    clean = hostile.replace("\0", "")
+    found = duckdb.sql(f"SELECT {sql.string(hostile)} AS {sql.identifier(hostile)}")
+    assert found.columns == [clean]
+    assert found.fetchall() == [(clean,)]
+
+
+@pytest.mark.parametrize("value", [0.1, -0.1, 1e-300, -1e300, 5.0, 123456789.123456789, 2.0**-1074])
+def test_numbers_in_sql_keep_every_digit(value):
+    duckdb = pytest.importorskip("duckdb")
+    assert duckdb.sql(f"SELECT CAST({sql.number(value)} AS DOUBLE)").fetchall() == [(value,)]

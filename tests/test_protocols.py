@@ -82,11 +82,17 @@ def test_native_mixed_rows_answer_the_good_ones_and_a_lone_bad_row_is_422(found)
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ([], "JSON array"), ({}, "'rows' is missing"), ({"rows": {}}, "rows is a JSON object"), ({"rows": [1]}, "rows[0]"), ({"rows": [ROW], "row": 1}, "'row'"),
-        ({"rows": [ROW], "model": 5.5}, "'model'"), ({"rows": [ROW], "keys": ["a", "b"]}, "one key per row"), ({"rows": [ROW], "reasons": 99}, "'reasons'"),
+        ([], "JSON array"),
+        ({}, "'rows' is missing"),
+        ({"rows": {}}, "rows is a JSON object"),
+        ({"rows": [1]}, "rows[0]"),
+        ({"rows": [ROW], "row": 1}, "'row'"),
+        ({"rows": [ROW], "model": 5.5}, "'model'"),
+        ({"rows": [ROW], "keys": ["a", "b"]}, "one key per row"),
+        ({"rows": [ROW], "reasons": 99}, "'reasons'"),
         ({"rows": [ROW], "keys": [{}]}, "'keys'"),
     ],
-)  # fmt: skip
+)
 def test_native_mistakes_are_named(found, body, said):
     reply = post(found, "/v1/predict", body)
     assert reply.status_code == 400
@@ -175,12 +181,22 @@ def test_invocations_read_parquet(found):
 @pytest.mark.parametrize(
     ("kind", "body", "status"),
     [
-        ("application/json", "[1]", 400), ("application/json", "{}", 400), ("application/json", '{"instances": [], "inputs": []}', 400), ("application/json", "nonsense", 400),
-        ("application/json", '{"dataframe_split": {"columns": ["a", "a"], "data": []}}', 400), ("application/json", '{"dataframe_split": {"columns": ["a"], "data": [[1, 2]]}}', 400),
-        ("application/json; charset=latin-1", "{}", 415), ("text/html", "", 415), ("text/csv", "1,2\n", 400), ("text/csv", b"\xff\xfe\x00", 400), ("text/csv", 'a,"b', 400),
-        ("application/x-parquet", "PAR1", 400), ("application/json", '{"inputs": {"a": [1], "b": [1, 2]}}', 400), ("application/jsonlines", "{}\n{", 400),
+        ("application/json", "[1]", 400),
+        ("application/json", "{}", 400),
+        ("application/json", '{"instances": [], "inputs": []}', 400),
+        ("application/json", "nonsense", 400),
+        ("application/json", '{"dataframe_split": {"columns": ["a", "a"], "data": []}}', 400),
+        ("application/json", '{"dataframe_split": {"columns": ["a"], "data": [[1, 2]]}}', 400),
+        ("application/json; charset=latin-1", "{}", 415),
+        ("text/html", "", 415),
+        ("text/csv", "1,2\n", 400),
+        ("text/csv", b"\xff\xfe\x00", 400),
+        ("text/csv", 'a,"b', 400),
+        ("application/x-parquet", "PAR1", 400),
+        ("application/json", '{"inputs": {"a": [1], "b": [1, 2]}}', 400),
+        ("application/jsonlines", "{}\n{", 400),
     ],
-)  # fmt: skip
+)
 def test_invocations_that_cannot_be_read_say_why_in_both_dialects(found, kind, body, status):
     reply = call(found, "POST", "/invocations", content=body, headers={"Content-Type": kind})
     assert reply.status_code == status
@@ -287,13 +303,19 @@ def test_v2_infer_echoes_id_and_flattens_row_major(found):
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ({}, "inputs"), ({"inputs": []}, "inputs"), ({"inputs": [{}]}, "name"), ({"inputs": tensors([ROW]), "outputs": [{"name": "x"}]}, "predict"),
-        ({"inputs": [{**tensors([ROW])[0], "datatype": "FP128"}]}, "FP128"), ({"inputs": [{**tensors([ROW])[0], "shape": [2]}]}, "2"),
-        ({"inputs": [{**tensors([ROW])[0], "data": ["x"]}]}, "INT64"), ({"inputs": [{**tensors([ROW])[0], "shape": [1, 3]}]}, "shape"),
-        ({"inputs": tensors([ROW]) + tensors([ROW])[:1]}, "twice"), ({"inputs": tensors([ROW]) + [{"name": "z", "shape": [2], "datatype": "FP64", "data": [1, 2]}]}, "different lengths"),
+        ({}, "inputs"),
+        ({"inputs": []}, "inputs"),
+        ({"inputs": [{}]}, "name"),
+        ({"inputs": tensors([ROW]), "outputs": [{"name": "x"}]}, "predict"),
+        ({"inputs": [{**tensors([ROW])[0], "datatype": "FP128"}]}, "FP128"),
+        ({"inputs": [{**tensors([ROW])[0], "shape": [2]}]}, "2"),
+        ({"inputs": [{**tensors([ROW])[0], "data": ["x"]}]}, "INT64"),
+        ({"inputs": [{**tensors([ROW])[0], "shape": [1, 3]}]}, "shape"),
+        ({"inputs": tensors([ROW]) + tensors([ROW])[:1]}, "twice"),
+        ({"inputs": [*tensors([ROW]), {"name": "z", "shape": [2], "datatype": "FP64", "data": [1, 2]}]}, "different lengths"),
         ({"inputs": tensors([BAD])}, "age"),
     ],
-)  # fmt: skip
+)
 def test_v2_mistakes_are_one_error_text(found, body, said):
     reply = post(found, "/v2/models/churn/infer", body)
     assert reply.status_code == 400

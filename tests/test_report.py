@@ -152,7 +152,7 @@ def test_many_findings_of_one_kind_fold_into_a_line_with_their_columns() -> None
 
 
 def test_a_finding_of_data_and_evaluation_is_told_once() -> None:
-    told = evidences.findings()[0]
+    told = evidences.findings()[1]
     assert render(with_evaluation(findings=(told,))).count(told.message) == 1
 
 

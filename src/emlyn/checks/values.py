@@ -37,6 +37,7 @@ NOT_NEGATIVE = frozenset(
 )
 UNITS = (10.0, 12.0, 25.4, 28.35, 60.0, 100.0, 453.6, 1000.0, 3600.0, 1e4, 1e5, 1e6)
 """Factors between units that people mix up: decimal ones, feet, inches, ounces, pounds, minutes, hours. Smaller ones look like kinds of rows."""
+NUMBER_DATES = {"yyyymmdd": "yyyymmdd", "epoch_s": "seconds since 1970", "epoch_ms": "milliseconds since 1970"}
 FAR = 20.0
 """Robust z from which a value is far: 0.6745 (x - median) / MAD."""
 
@@ -75,7 +76,7 @@ def _far(values: np.ndarray) -> np.ndarray | None:
     if known.min() > 0:
         far &= _robust_z(np.log(np.where(values > 0, values, np.nan)), np.log(known)) > 8
     few = int(far.sum())
-    if few == 0 or few > 0.005 * len(known):
+    if few == 0 or few > max(3, 0.005 * len(known)):
         return None
     rest, edge = known[~np.isin(known, values[far])], float(np.abs(values[far]).min())
     return far if edge > 2 * np.abs(rest).max() else None
@@ -189,6 +190,11 @@ def capped(m: Material) -> Outcome:
 def dates_as_numbers(m: Material) -> Outcome:
     """Eight-digit whole numbers that are all calendar days (19800131)."""
     findings, repairs = [], []
+    for c in m.card.columns:
+        form = next((f for f in c.parse.dates if f in NUMBER_DATES), "")
+        if c.kind == "date" and form:
+            says = f"{c.name} writes dates as numbers ({NUMBER_DATES[form]}); they were read as dates."
+            findings.append(found("form.date_number", "info", (c.name,), says, detail=c.why, n=c.rows, fix="read as dates", applied=True))
     for one in looked_at(m, "number"):
         known = one.known
         if (
@@ -291,7 +297,7 @@ def _orders(pool: list[Looked]) -> Iterator[tuple[str, str, np.ndarray]]:
         if (x[:500] > y[:500]).mean() > 0.5:
             a, b, x, y = b, a, y, x
         broken = x > y
-        if not 0 < broken.sum() <= 0.005 * len(x):
+        if not 0 < broken.sum() <= max(2, 0.005 * len(x)):
             continue
         low, high = np.quantile(x, 0.75), np.quantile(y, 0.25)
         step = max(1, len(x) // 2_000)

@@ -21,6 +21,8 @@ from emlyn.records.repair import Repair
 
 MOST_S = 20.0
 """Seconds the audit takes at most, however long the budget."""
+LEAST_SHARE = 0.12
+"""Share of the time left that the audit gets even where a slow start or a large file used up its share: a model on unaudited data is worth little."""
 MOST_QUESTIONS = 5
 RESCORED = 6
 """Repairs whose score before and after is measured at most."""
@@ -81,7 +83,8 @@ class _Bench:
     left_out: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.deadline = self.context.budget.spent + min(MOST_S, self.context.budget.until("audit"))
+        budget = self.context.budget
+        self.deadline = budget.spent + min(MOST_S, max(budget.until("audit"), LEAST_SHARE * budget.left))
         self.view = view(self.raw, self.card, self.problem, self.context.seed, self.context.threads)
         self.material = material(self.raw, self.card, self.problem, self.view)
         self.left_out += self.view.limits

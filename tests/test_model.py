@@ -1,0 +1,115 @@
+"""The model file: the same numbers after loading, for rows of every shape; damage and strangers are refused."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import emlyn
+import toys
+from emlyn.core.dataset import rows_dataset
+from emlyn.core.frames import to_table
+from emlyn.core.model import Model
+from emlyn.errors import DataError, ModelError
+
+
+@pytest.fixture(scope="module")
+def table():
+    rng = np.random.default_rng(0)
+    n = 300
+    return pd.DataFrame(
+        {
+            "age": rng.integers(18, 80, n).astype(float),
+            "city": rng.choice(["Rome", "Oslo", "Lima"], n),
+            "note": np.where(rng.random(n) < 0.3, None, "x"),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def model(table):
+    y = np.where(table["age"] + 20 * (table["city"] == "Rome") > 55, "yes", "no")
+    return emlyn.Classifier(trials=8, n_jobs=1).fit(table, y).model_
+
+
+@pytest.fixture(scope="module")
+def number_model(table):
+    return emlyn.Regressor(trials=6, n_jobs=1).fit(table[["city", "note"]], table["age"]).model_
+
+
+def shapes(table):
+    odd = table.head(6).copy()
+    odd["city"] = ["Atlantis", None, "Rome", "Oslo", "Lima", ""]
+    return {
+        "as trained": table.head(20),
+        "one row": table.head(1),
+        "no row": table.head(0),
+        "unseen and missing categories": odd,
+        "other order": table.head(5)[["city", "note", "age"]],
+        "columns too many": table.head(5).assign(extra=1),
+        "a missing optional column": table.head(5).drop(columns="note"),
+        "other types": table.head(5).assign(age=table["age"].head(5).astype(int).astype(str)),
+    }
+
+
+@pytest.mark.parametrize("shape", list(shapes(pd.DataFrame({"age": range(20), "city": ["a"] * 20, "note": ["x"] * 20}))))
+def test_the_same_numbers_after_loading(model, table, shape):
+    raw = to_table(shapes(table)[shape])
+    again = Model.load(model.save())
+    before, after = model.predict(raw), again.predict(raw)
+    np.testing.assert_array_equal(before.probabilities, after.probabilities)
+    np.testing.assert_array_equal(before.values, after.values)
+    assert len(before.values) == raw.rows
+    if shape in ("other order", "columns too many", "other types"):
+        np.testing.assert_allclose(before.probabilities, model.predict(to_table(table.head(5))).probabilities)
+
+
+def test_one_record_is_the_row(model, table):
+    record = table.iloc[3].to_dict()
+    np.testing.assert_allclose(model.predict_one(record), model.predict(to_table(table.iloc[[3]])).probabilities[0])
+
+
+def test_a_missing_required_column_is_named(model, table):
+    with pytest.raises(DataError, match="city"):
+        model.predict(to_table(table.head(3).drop(columns="city")))
+
+
+def test_the_operating_point_decides(model, table):
+    p = model.predict(to_table(table)).probabilities[:, 1]
+    eager = Model.load(model.with_threshold(0.1, "a missed yes costs nine times a false one").save())
+    assert list(eager.predict(to_table(table)).values == "yes") == list(p >= 0.1)
+    assert eager.threshold_why.startswith("a missed yes")
+
+
+def test_numbers_stay_near_what_was_seen(number_model):
+    wild = replace(number_model, bounds=(30.0, 40.0))
+    got = wild.predict(to_table(pd.DataFrame({"city": ["Rome", "Oslo"], "note": ["x", None]})))
+    assert ((got.values >= 30) & (got.values <= 40)).all()
+    assert got.probabilities is None
+
+
+def test_nothing_in_it_can_run_code(model):
+    for name, part in model.save().items():
+        assert not part.startswith(b"\x80"), f"{name} is a pickle"
+        assert name.endswith((".json", ".npz", ".txt", ".cbm", ".ubj"))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "absent", "of a newer format", "of an unknown learner"])
+def test_damage_is_refused(model, damage):
+    parts = dict(model.save())
+    if damage == "truncated":
+        parts["state.json"] = parts["state.json"][:50]
+    elif damage == "absent":
+        parts = {k: v for k, v in parts.items() if not k.startswith("members/0/0")}
+    elif damage == "of a newer format":
+        parts["state.json"] = parts["state.json"].replace(b'"format":1', b'"format":99')
+    else:
+        parts["state.json"] = parts["state.json"].replace(b'"learner":"', b'"learner":"un')
+    with pytest.raises(ModelError):
+        Model.load(parts)
+
+
+def test_answers_of_no_units(model):
+    with toys.only(toys.Ridge()):
+        assert model.predict_answers(rows_dataset(toys.rows_data(3).rows.take(slice(0, 0)))).shape == (0, 2)

@@ -225,7 +225,10 @@ REPAIRED = {
     "nul_bytes": (b"a,b\n1,x\0y\n2,\0\n", "NUL", {"a": ["1", "2"], "b": ["xy", None]}),
     "windows": ("a,b\n1,né\n2,“q”\n".encode("cp1252"), "Windows-1252", {"a": ["1", "2"], "b": ["né", "“q”"]}),
     "trailing_delimiters": (b"a,b\n1,x,\n2,y,\n", "", {"a": ["1", "2"], "b": ["x", "y"]}),
-    "unclosed_quote": (b'a,b\n1,"x\n2,y\n3,z\n', "", None),
+    "unclosed_quote": (b'a,b\n1,"x\n2,y\n3,z\n', "never closed", {"a": ["1", "2", "3"], "b": ["x", "y", "z"]}),
+    "two_unclosed_quotes": (b'a,b\n1,"x\n2,y\n3,"z\n4,w\n5,v\n', "never closed", {"a": list("12345"), "b": list("xyzwv")}),
+    "inches": (b'a,b\n1,5" pipe\n2,y\n', "", {"a": ["1", "2"], "b": ['5" pipe', "y"]}),
+    "ragged_quoted": (b'a,b\n1,"x\ny"\n2,"p,q",r\n3,z\n', "another number", {"a": ["1", "2", "3"], "b": ["x\ny", "p,q,r", "z"]}),
 }
 
 

@@ -6,8 +6,7 @@ Why pyarrow and not DuckDB: docs/decisions/0001-csv-engine.md.
 from __future__ import annotations
 
 import codecs
-import csv
-import io
+import contextlib
 import os
 import re
 from dataclasses import replace
@@ -17,6 +16,7 @@ import numpy as np
 
 from emlyn.core import sources
 from emlyn.core.parse import decode, unique_names
+from emlyn.core.ragged import even, swallowed
 from emlyn.core.reader import Read
 from emlyn.core.sniff import CODE, Dialect, parse_lines, sniff
 from emlyn.core.table import Column, Table
@@ -216,36 +216,52 @@ def _codes_further_on(data: Any, start: int, dialect: Dialect) -> frozenset[int]
 
 
 def _parse(name: str, data: Any, start: int, names: list[str], dialect: Dialect) -> tuple[Table, list[str]]:
+    """The rows as a table, and notes. Raises DataError when rows disagree so often that the dialect must be wrong."""
     import pyarrow as pa
 
-    notes: list[str] = []
     buffer = pa.py_buffer(data).slice(start)
+    quotes = _count(buffer, dialect.quote)
+    straight = None
+    if quotes % 2 == 0:
+        with contextlib.suppress(pa.ArrowInvalid):  # rows of different lengths: they are made even below
+            straight = _to_table(_arrow(buffer, names, dialect, quoted=quotes > 0), names)
+    if straight is not None and not (quotes and _swallowed_rows(straight[0], dialect)):
+        return straight
+    evened = even(buffer, len(names), dialect)
+    if straight is not None and not evened.unclosed:
+        return straight
+    if evened.changed > 0.5 * evened.rows and evened.rows > 2:
+        raise DataError(
+            f"{evened.changed} of {evened.rows} rows do not have the {len(names)} cells of the header",
+            where=f"{sources.shown(name)}, {evened.first}",
+            allowed="one delimiter, the same number of cells on every line",
+            next_step="check the delimiter and the quotes",
+        )
     try:
-        found = _arrow(buffer, names, dialect)
-    except pa.ArrowInvalid:
-        buffer, repaired = _repaired(name, memoryview(data)[start:], len(names), dialect)
-        notes += repaired
-        try:
-            found = _arrow(pa.py_buffer(buffer), names, replace(dialect, escape=""), block=min(len(buffer) + 1024, 2**31 - 1))
-        except pa.ArrowInvalid as error:
-            raise DataError(
-                f"this file cannot be read as delimited text: {str(error)[:200]}",
-                where=sources.shown(name),
-                next_step="look at that line in a text editor",
-            ) from None
-    if any(pa.types.is_binary(getattr(f.type, "value_type", f.type)) for f in found.schema):
-        notes.append("some bytes are not UTF-8; they were read as Windows-1252")
-    return _to_table(found, names), notes
+        found = _arrow(pa.py_buffer(evened.data), names, replace(dialect, escape=""), quoted=dialect.quote.encode() in evened.data)
+    except pa.ArrowInvalid as error:
+        said = f"this file cannot be read as delimited text: {str(error)[:200]}"
+        raise DataError(said, where=sources.shown(name), next_step="look at that line in a text editor") from None
+    table, notes = _to_table(found, names)
+    return table, evened.notes() + notes
 
 
-def _to_table(found: Any, names: list[str]) -> Table:
-    """Column by column, each freed from Arrow as soon as it is ours."""
+def _swallowed_rows(table: Table, dialect: Dialect) -> bool:
+    return any(swallowed(c.levels, len(table), dialect.delimiter) for c in table.values() if c.levels is not None)
+
+
+def _to_table(found: Any, names: list[str]) -> tuple[Table, list[str]]:
+    """Column by column, each freed from Arrow as soon as it is ours; and a note where bytes were not UTF-8."""
+    import pyarrow as pa
+
     from emlyn.core.frames import column_from_arrow
 
+    binary = any(pa.types.is_binary(getattr(f.type, "value_type", f.type)) for f in found.schema)
     arrays, rows = found.columns, found.num_rows
     del found
     arrays.reverse()
-    return Table({name: _without_empty(column_from_arrow(arrays.pop())) for name in names}, rows=rows)
+    table = Table({name: _without_empty(column_from_arrow(arrays.pop())) for name in names}, rows=rows)
+    return table, ["some bytes are not UTF-8; they were read as Windows-1252"] if binary else []
 
 
 def _without_empty(column: Column) -> Column:
@@ -254,11 +270,10 @@ def _without_empty(column: Column) -> Column:
     return Column(column.kind, np.where(column.values == empty[0], np.int32(-1), column.values), column.levels) if len(empty) else column
 
 
-def _arrow(buffer: Any, names: list[str], dialect: Dialect, block: int = BLOCK) -> Any:
+def _arrow(buffer: Any, names: list[str], dialect: Dialect, *, quoted: bool, block: int = BLOCK) -> Any:
     import pyarrow as pa
     import pyarrow.csv as pc
 
-    quoted = buffer.size > 0 and memoryview(buffer).obj is not None and _holds(buffer, dialect.quote)
     parse = pc.ParseOptions(
         delimiter=dialect.delimiter, quote_char=dialect.quote if quoted else False, escape_char=dialect.escape or False, newlines_in_values=quoted,
         ignore_empty_lines=len(names) > 1,
@@ -274,57 +289,17 @@ def _arrow(buffer: Any, names: list[str], dialect: Dialect, block: int = BLOCK) 
     except pa.ArrowInvalid as error:
         if "straddling" not in str(error) or block >= buffer.size:
             raise
-        return _arrow(buffer, names, dialect, block=min(buffer.size + 1024, 2**31 - 1))
+        return _arrow(buffer, names, dialect, quoted=quoted, block=min(buffer.size + 1024, 2**31 - 1))
     times = {i for i, field in enumerate(found.schema) if pa.types.is_time(field.type)}
     if times:  # 10:30 would come back as 10:30:00; read again, those columns as written
-        return _arrow(buffer, names, replace(dialect, codes=dialect.codes | times), block)
+        return _arrow(buffer, names, replace(dialect, codes=dialect.codes | times), quoted=quoted, block=block)
     return found
 
 
-def _holds(buffer: Any, quote: str) -> bool:
+def _count(buffer: Any, quote: str) -> int:
+    """How many quotes there are, slice by slice so that a mapped file is not copied whole."""
     view, mark, step = memoryview(buffer), quote.encode(), 1 << 24
-    return any(mark in bytes(view[at : at + step]) for at in range(0, len(view), step))
-
-
-def _repaired(name: str, data: Any, width: int, dialect: Dialect) -> tuple[bytes, list[str]]:
-    """The rows again, each with `width` cells: short ones filled, the surplus of long ones joined into the last cell.
-
-    Raises DataError when lines disagree so often that the dialect must be wrong.
-    """
-    csv.field_size_limit(1 << 30)
-    text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", errors="surrogateescape", newline="")
-    out = io.StringIO(newline="")
-    writer = csv.writer(out, delimiter=dialect.delimiter, quotechar=dialect.quote, lineterminator="\n")
-    rows = csv.reader(text, delimiter=dialect.delimiter, quotechar=dialect.quote, escapechar=dialect.escape or None)
-    total = short = long = comments = 0
-    first = ""
-    for row in rows:
-        if not row:
-            continue
-        if len(row) == 1 and row[0].startswith("#") and width > 1:
-            comments += 1
-            continue
-        total += 1
-        if len(row) != width:
-            first = first or f"row {total}: {dialect.delimiter.join(row)[:60]!r}"
-            if len(row) < width:
-                short += 1
-                row += [""] * (width - len(row))
-            else:
-                surplus = dialect.delimiter.join(row[width - 1 :]) if any(c.strip() for c in row[width:]) else row[width - 1]
-                long += any(c.strip() for c in row[width:])
-                row = [*row[: width - 1], surplus]
-        writer.writerow(row)
-    if total and short + long > 0.5 * total and total > 2:
-        raise DataError(
-            f"{short + long} of {total} rows do not have the {width} cells of the header", where=f"{sources.shown(name)}, {first}",
-            allowed="one delimiter, the same number of cells on every line", next_step="check the delimiter and the quotes",
-        )  # fmt: skip
-    notes = [f"{comments} comment lines left out"] if comments else []
-    if short or long:
-        changed = f"{short} filled up, {long} joined at the end (first: {first})"
-        notes.append(f"{short + long} of {total} rows had another number of cells than the header: {changed}")
-    return out.getvalue().encode("utf-8", "surrogateescape"), notes
+    return sum(bytes(view[at : at + step]).count(mark) for at in range(0, len(view), step))
 
 
 @hook

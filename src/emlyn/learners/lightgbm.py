@@ -125,7 +125,7 @@ class LightGBM:
         text = parts["model.txt"].decode("utf-8", "strict")
         outcome = Outcome.load(document["outcome"])
         check_text(text, int(document["features"]), outcome.width if outcome.task == "multiclass" else 1)
-        booster = lightgbm.Booster(params={"num_threads": 1}, model_str=text)
+        booster = lightgbm.Booster(model_str=text)
         return FittedLightGBM(booster, outcome, int(document["steps"]), None, FoldPrep.load(within(parts, "prep")))
 
 

@@ -146,7 +146,8 @@ class Race:
         self._conclude()
 
     def _over(self) -> bool:
-        return self.context.cancel.is_set() or self.left <= 0 or self._perfect()
+        """Asked to stop, or no time, or nothing to gain; a first model, if only the baseline, is made even when planning took the time."""
+        return self.context.cancel.is_set() or (self.left <= 0 and bool(self.trials.usable())) or self._perfect()
 
     def _perfect(self) -> bool:
         if self.best is None:

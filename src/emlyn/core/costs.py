@@ -14,7 +14,7 @@ _PRIOR: dict[str, tuple[float, float, float]] = {
     "lightgbm": (0.12, 0.55, 0.2),
     "catboost": (0.7, 0.4, 0.5),
     "trees": (0.25, 0.7, 0.3),
-    "mlp": (0.6, 0.7, 0.4),
+    "mlp": (0.6, 1.0, 0.4),
 }
 """learner -> (seconds of one fold at 1,000 rows x 10 columns on one core, exponent of rows, exponent of columns): least squares over
 the folds of 14 tables with 142 to 6,600 rows; a fold of one learner differs from it by a factor of about 2."""
@@ -34,25 +34,34 @@ class Costs:
     _seen: dict[str, list[float]] = field(default_factory=dict)
 
     def expect(self, recipe: Recipe) -> float:
-        """Seconds of one fold: measured on this recipe's siblings where there are any (geometric mean), the prior otherwise."""
+        """Seconds of one fold: measured on this recipe or its siblings where there are any (geometric mean), the prior otherwise."""
         seen = self._seen.get(recipe.name) or self._seen.get(recipe.learner)
-        return math.exp(sum(seen) / len(seen)) if seen else self.prior(recipe)
+        return math.exp(sum(seen) / len(seen)) * _effort(recipe) if seen else self.prior(recipe)
 
     def prior(self, recipe: Recipe) -> float:
+        """Seconds of one fold as shipped, on one core."""
         base, by_rows, by_columns = _PRIOR.get(recipe.learner, _UNKNOWN)
         several = max(1.0, (self.classes - 1) ** 0.8) if self.classes > 2 else 1.0
-        return float(base * (self.rows / 1_000) ** by_rows * (self.columns / 10) ** by_columns * several)
+        return float(base * (self.rows / 1_000) ** by_rows * (self.columns / 10) ** by_columns * several) * _effort(recipe)
 
     def learn(self, recipe: Recipe, seconds: float) -> None:
         """Take a measured fold into account."""
         if not self.fixed:
             for name in (recipe.name, recipe.learner):
-                self._seen.setdefault(name, []).append(math.log(max(seconds, 1e-4)))
+                self._seen.setdefault(name, []).append(math.log(max(seconds, 1e-4) / _effort(recipe)))
 
     def memory(self, recipe: Recipe) -> int:
         """Bytes that one fold will take."""
         several = max(1, self.classes) if recipe.learner in ("lightgbm", "catboost") else 1
         return int(self.rows * (self.columns * _BYTES_PER_CELL.get(recipe.learner, 16.0) + 8 * several))
+
+
+def _effort(recipe: Recipe) -> float:
+    """How much more than its learner's usual recipe this one does: slower learning takes more steps, though early stopping saves some of them."""
+    rate, epochs = recipe.params.get("learning_rate"), recipe.params.get("epochs")
+    if isinstance(rate, int | float) and rate > 0:
+        return float((0.06 / rate) ** 0.7)
+    return max(0.1, float(epochs) * float(recipe.params.get("members", 1)) / 100) if isinstance(epochs, int | float) else 1.0
 
 
 def costs_of(data: Dataset, folds: int, *, fixed: bool) -> Costs:

@@ -211,14 +211,20 @@ class Trials:
         return [c for c in self.candidates if reach and len(c.results) == reach]
 
     def eligible(self) -> list[Candidate]:
-        """The usable candidates an ensemble is chosen from: the few best of each learner, so that many siblings do not fit the noise of the same
-        rows; baselines only where nothing else was learned (adding a constant costs a rank metric nothing and ruins the probabilities)."""
+        """The usable candidates an ensemble is chosen from, best first: the few best of each learner that beat every baseline.
+
+        Baselines, and what is worse than they are, take part only where nothing better was learned: adding a near constant costs a rank metric
+        nothing and ruins the probabilities.
+        """
         sign = -1 if self.metric.direction == "maximize" else 1
+        ranked = sorted(self.usable(), key=lambda c: sign * self.score(c)[0])
+        learned = [c for c in ranked if c.recipe.learner != "baseline"]
+        floor = next((i for i, c in enumerate(ranked) if c.recipe.learner == "baseline"), len(ranked))
         kept: list[Candidate] = []
-        for c in sorted(self.usable(), key=lambda c: sign * self.score(c)[0]):
+        for c in learned[:floor] or learned or ranked:
             if sum(k.recipe.learner == c.recipe.learner for k in kept) < MOST_PER_LEARNER:
                 kept.append(c)
-        return [c for c in kept if c.recipe.learner != "baseline"] or kept
+        return kept
 
     def baseline(self) -> Candidate | None:
         """The floor: the first candidate of the `baseline` learner."""

@@ -184,7 +184,7 @@ def _sureness(evidence: Evidence) -> Section:
     blocks: list[Block] = [Note(how + (f" Method of the interval: {m.method}." if m.method and m.low is not None else ""), "quiet")]
     if part(evidence, "selection").get("sentence"):
         blocks.append(Note(part(evidence, "selection")["sentence"], "quiet"))
-    if evidence.naive_score:
+    if len(evidence.naive_score) > 1:
         pairs = ", ".join(f"{k} {words.number(v)}" for k, v in list(evidence.naive_score.items())[:4])
         blocks.append(Note(f"The way rows are parted matters here: {pairs}. The honest number is the one above.", "care"))
     return Section("range", "How sure we are of that", lead, blocks)

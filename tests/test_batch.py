@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from emlyn.errors import DataError, OptionError, WorkspaceError
-from emlyn.service import batch
+from emlyn.service import batch, blocks
 from emlyn.service.scorer import Margin, Scorer
 from service_kit import BAD, CHURN, PRICE, ROW, FakeModel, probability
 
@@ -153,3 +153,38 @@ def test_stdout_gets_csv(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "row,prediction,probability_no,probability_yes,refused"
     assert float(lines[1].split(",")[3]) == pytest.approx(probability(ROW))
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    monkeypatch.setattr(blocks, "LARGE", 1)
+    monkeypatch.setattr(blocks, "PART", 700)
+
+
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("title", ["", "A title\n\n"])
+def test_a_large_file_is_scored_in_parts_with_the_same_output(tmp_path, monkeypatch, title):
+    """Quoted line breaks fall on the borders of parts; leading zeros, gaps and bad cells appear in some parts alone."""
+    rows = [
+        {**row, "note": 'two\nlines, "quoted"' if i % 7 == 0 else "x", "age": "?" if i == 180 else row["age"], "income": "" if i > 100 else "7"}
+        for i, row in enumerate(ROWS)
+    ]
+    source = tmp_path / "in.csv"
+    write(source, rows)
+    source.write_text(title + source.read_text())
+    parts = list(blocks.blocks(source))
+    assert len(parts) > 5
+    assert sum(p.rows for p in parts) == 250
+    model = FakeModel(replace(CHURN, id="id"))
+    batch.predict(model, str(source), str(tmp_path / "parts.csv"))
+    monkeypatch.setattr(blocks, "LARGE", 1 << 40)
+    batch.predict(model, str(source), str(tmp_path / "whole.csv"))
+    assert (tmp_path / "parts.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+def test_a_glob_is_scored_file_by_file_in_the_order_of_names(tmp_path):
+    for i in (2, 1, 3):
+        write(tmp_path / f"in-{i}.csv", ROWS[i * 10 : i * 10 + 5])
+    summary = batch.predict(FakeModel(replace(CHURN, id="id")), str(tmp_path / "in-*.csv"), str(tmp_path / "out.csv"))
+    assert summary["rows"] == 15
+    assert [line["id"] for line in read(tmp_path / "out.csv")] == [f"c{i * 10 + k}" for i in (1, 2, 3) for k in range(5)]

@@ -9,10 +9,11 @@ import contextlib
 import csv
 import hashlib
 import io
+import itertools
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -20,12 +21,12 @@ from typing import IO, Any
 import numpy as np
 import orjson
 
-from emlyn.core import reader
 from emlyn.core.durable import make_folder, write_durably, writing
 from emlyn.core.frames import to_pandas
 from emlyn.core.table import Column, Table, text_column
 from emlyn.errors import OptionError
 from emlyn.records import codec
+from emlyn.service.blocks import blocks
 from emlyn.service.scorer import Margin, Model, Scored, Scorer, example_row
 
 BLOCK = 50_000
@@ -59,28 +60,38 @@ def predict(
     read or lacks a required column, OptionError for an ending that is not written, WorkspaceError when the output cannot be.
     """
     kind = _kind(out)
-    table = reader.read(source).table
     scorer = Scorer(model, margin)
-    identity = scorer.problem.id if scorer.problem.id in table else ""
+    counted = {"rows": 0, "refused": 0, "unusual": 0}
+    tables = blocks(source)
+    first = next(tables, None)
+    identity = scorer.problem.id if first is not None and scorer.problem.id in first else ""
     layout = Layout(scorer.classes, margin, identity, explain)
-    counted = {"rows": table.rows, "refused": 0, "unusual": 0}
+    parts = _in_blocks(itertools.chain(() if first is None else (first,), tables), counted)
     if kind == "parquet":
-        blocks = [_arrays(layout, scored, part, start, scorer) for start, part, scored in _scored(scorer, table, 0, counted)]
-        _write_parquet(Path(str(out)), layout, blocks)
+        written = [_arrays(layout, _scored(scorer, part, counted), part, start, scorer) for start, part in parts]
+        _write_parquet(Path(str(out)), layout, written)
         return {**counted, "out": out}
     with _Sink(out, kind, layout, _identity(scorer, source, layout), counted) if out else _stdout(layout, to_stdout) as sink:
-        for start, part, scored in _scored(scorer, table, sink.done, counted):
-            sink.write(_arrays(layout, scored, part, start, scorer), part.rows)
+        for start, part in parts:
+            if start >= sink.done:
+                sink.write(_arrays(layout, _scored(scorer, part, counted), part, start, scorer), part.rows)
     return {**counted, "out": out}
 
 
-def _scored(scorer: Scorer, table: Table, start: int, counted: dict[str, int]) -> Iterator[tuple[int, Table, Scored]]:
-    for at in range(start, max(table.rows, 1), BLOCK):
-        part = table.take(slice(at, min(at + BLOCK, table.rows)))
-        scored = scorer.score(part)
-        counted["refused"] += int(scored.refused.sum())
-        counted["unusual"] += scorer.unusual_rows(scored)
-        yield at, part, scored
+def _in_blocks(tables: Iterable[Table], counted: dict[str, int]) -> Iterator[tuple[int, Table]]:
+    """Pieces of at most `BLOCK` rows with the position of their first row."""
+    for table in tables:
+        for at in range(0, table.rows, BLOCK):
+            part = table.take(slice(at, min(at + BLOCK, table.rows)))
+            counted["rows"] += part.rows
+            yield counted["rows"] - part.rows, part
+
+
+def _scored(scorer: Scorer, part: Table, counted: dict[str, int]) -> Scored:
+    scored = scorer.score(part)
+    counted["refused"] += int(scored.refused.sum())
+    counted["unusual"] += scorer.unusual_rows(scored)
+    return scored
 
 
 def _arrays(layout: Layout, scored: Scored, part: Table, start: int, scorer: Scorer) -> list[Sequence[Any]]:

@@ -118,7 +118,7 @@ def read_evidence(raw: bytes) -> Evidence:
         inside = bytes(whole["evidence"])
         evidence = from_json(inside, Evidence)
     except (msgspec.DecodeError, KeyError) as e:
-        raise DataError(f"this is not an evidence file: {e}", allowed="a file written by emlyn report --as evidence") from e
+        raise DataError(f"this is not an evidence file: {e}", allowed="a file written by emlyn.report.documents.evidence_json") from e
     if hashlib.sha256(inside).hexdigest() != stated:
         raise DataError("this evidence file was changed after it was written: its digest does not match", next_step="write it again from the model")
     return evidence

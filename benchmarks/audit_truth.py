@@ -378,9 +378,8 @@ def main() -> None:
         print(f"{name:22s}{line}", flush=True)
     full = [np.mean(recall[name][f"{n}/1.0"]) for name, d in DEFECTS.items() if d[4] == SEVERE and name in recall for n in sizes]
     if full:
-        print(
-            f"\nsevere defects at full strength: {100 * np.mean(full):.1f} % found ({len(full)} cells of {args.seeds} tables, worst cell {100 * min(full):.0f} %)"
-        )
+        found = f"{100 * np.mean(full):.1f} % found ({len(full)} cells of {args.seeds} tables, worst cell {100 * min(full):.0f} %)"
+        print(f"\nsevere defects at full strength: {found}")
     if args.out:
         Path(args.out).write_text(json.dumps({k: {c: float(np.mean(v)) for c, v in cells.items()} for k, cells in recall.items()}, indent=1))
 

@@ -9,7 +9,7 @@ from itertools import combinations
 
 import numpy as np
 
-from emlyn.checks._say import Looked, found, given, listed, looked_at, repair, words, words_of
+from emlyn.checks._say import Looked, average_ranks, found, given, listed, looked_at, repair, words, words_of
 from emlyn.core.check import Check, Material, Outcome, outcome
 from emlyn.core.probe import column_strengths
 from emlyn.plugins import hook
@@ -42,7 +42,7 @@ CONSEQUENCES = frozenset(
         "deceased",
     ]
 )
-FORMULA_R2 = 0.99
+FORMULA_R2, RANK_R2 = 0.99, 0.98
 ROWS, BINS = 1_000, 32
 
 
@@ -197,10 +197,17 @@ def _pairs(m: Material) -> Iterator[_Pair]:
         for within in ["", *(one.name for one in few)]:
             levels = np.unique(table[within].values, return_inverse=True)[1] if within else np.zeros(len(y), dtype=np.int64)
             r2 = _held_out(z, levels, y)
-            if r2 >= FORMULA_R2:
+            if r2 >= FORMULA_R2 and _beyond_either(r2, (cells[left], cells[right], z), levels, y):
                 found_.append(_Pair(left, right, sign, within, r2))
                 break
     return iter(sorted(found_, key=lambda p: -p.r2))
+
+
+def _beyond_either(r2: float, columns: tuple[np.ndarray, np.ndarray, np.ndarray], levels: np.ndarray, y: np.ndarray) -> bool:
+    """Does the pair leave at most a fifth of what either column alone leaves open, and tell the ranks too (so that no few huge answers decide)?"""
+    left, right, z = columns
+    alone = max(_held_out(left, levels, y), _held_out(right, levels, y), 0.0)
+    return 1 - r2 <= 0.2 * (1 - alone) and _held_out(z, levels, average_ranks(y)) >= RANK_R2
 
 
 def _combined(a: np.ndarray, b: np.ndarray) -> Sequence[tuple[str, np.ndarray]]:

@@ -391,7 +391,7 @@ def emlyn_checks() -> list[Check]:
             "rows that repeat exactly",
             ("whole",),
             duplicate_rows,
-            source="row hashes; copies told from coincidences by pairs that differ in one column",
+            source="row hashes; copies told from coincidences by leaving columns out",
         ),
         Check("form.constant", "columns with one value or none", ("table", "problem"), constant),
         Check("form.near_constant", "columns with one value in nearly all rows", ("table", "problem"), near_constant),

@@ -35,7 +35,7 @@ NEVER_ZERO = words(
     "glucose bmi mass insulin pressure bp systolic diastolic cholesterol chol weight height triceps skin bloodpressure heartrate pulse "
     "temperature hemoglobin haemoglobin hematocrit platelets creatinine albumin sodium potassium skinthickness sqft"
 )
-SENTINELS = (-1.0, -9.0, -99.0, -999.0, -9999.0, -99999.0, 9.0, 99.0, 999.0, 9999.0, 99999.0, 999999.0, 666.0, 777.0, 888.0, -7.0, -8.0, -88.0, -77.0)
+SENTINELS = (-1.0, -9.0, -99.0, -999.0, -9999.0, -99999.0, 9.0, 99.0, 999.0, 9999.0, 99999.0, 999999.0, 666.0, 777.0, 888.0, -88.0, -77.0)
 SPIKES = (666.0, 777.0, 888.0, 999.0, 9999.0, 99999.0)
 
 

@@ -166,7 +166,7 @@ def no_signal(m: Material) -> Outcome:
         error = np.sqrt((len(y) + 1) / (12 * inside * (len(y) - inside))) if 0 < inside < len(y) else np.inf
     else:
         value, chance, error = rank_correlation(told[:, 0], y), 0.0, 1 / np.sqrt(len(y) - 1)
-    if value > chance + 2 * error:
+    if value > chance + 2 * error or error > 0.1:
         return outcome()
     return outcome(
         [

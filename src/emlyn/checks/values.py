@@ -98,8 +98,11 @@ def impossible(m: Material) -> Outcome:
         low, high = next((BOUNDS[w] for w in words if w in BOUNDS), (0.0, np.inf) if NOT_NEGATIVE & set(words) else (-np.inf, np.inf))
         with np.errstate(invalid="ignore"):
             bad = (one.column.values < low) | (one.column.values > high)
-        if not 0 < bad.sum() <= 0.05 * max(20, len(one.known)) or len(one.known) < 20:
+        fine = one.column.values[~bad & np.isfinite(one.column.values)]
+        if not 0 < bad.sum() <= 0.05 * max(20, len(one.known)) or len(fine) < 20:
             continue
+        if one.column.values[bad].max() > high and np.quantile(fine, 0.99) > low + 0.85 * (high - low):
+            continue  # the values run on beyond the bound: the name means something else here
         worst = sorted({number(float(v)) for v in one.column.values[bad]})[:3]
         findings.append(
             found(

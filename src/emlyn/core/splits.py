@@ -42,30 +42,24 @@ def twin_codes(table: Table, names: Sequence[str]) -> np.ndarray:
 def count_twins(table: Table, names: Sequence[str], fewest: float = 0.0) -> tuple[int, bool]:
     """Rows whose named cells repeat another row's, and (where their share is above `fewest`) whether they look like copies rather than coincidences.
 
-    Where rows are alike by chance (few categories), far more pairs differ in exactly one column than in none; copies leave no such pairs.
-    Of more than 200,000 rows, and of more than 60 columns, a part is compared.
+    Where rows are alike by chance (few categories), nearly every possible row is there, or far more rows would repeat if one column were
+    left out; copies leave no such rows. Of more than 200,000 rows, and of more than 60 columns, a part is compared.
     """
     sizes = np.bincount(twin_codes(table, names))
-    twins = int(sizes[sizes > 1].sum())
-    if twins <= fewest * table.rows:
+    twins, distinct = int(sizes[sizes > 1].sum()), int((sizes > 0).sum())
+    if twins <= fewest * table.rows or sum(np.log(_variety(table[n])) for n in names) < np.log(10 * distinct):
         return twins, False
     cells = [_hashes(table, [name]) for name in list(names)[: 60 if table.rows <= 200_000 else 10]]
     with np.errstate(over="ignore"):
         whole = np.add.reduce(cells)
-        same = _pairs(whole)
-        almost = sum(_pairs(whole - one) - same for one in cells)
+        same = table.rows - len(np.unique(whole))
+        almost = sum(table.rows - len(np.unique(whole - one)) - same for one in cells)
     return twins, same > almost
 
 
 def _hashes(table: Table, names: Sequence[str]) -> np.ndarray:
     """Row hashes for comparing rows of one table: level codes stand for their texts, which saves hashing the texts."""
     return row_hashes(Table({n: Column("number", np.asarray(table[n].values, dtype=np.float64)) for n in names}))
-
-
-def _pairs(codes: np.ndarray) -> float:
-    """Pairs of equal codes."""
-    sizes = np.unique(codes, return_counts=True)[1].astype(float)
-    return float((sizes * (sizes - 1)).sum() / 2)
 
 
 def _variety(column: Column, most: int = 2_000) -> int:

@@ -20,10 +20,12 @@ KEY_NAME = re.compile(
     re.IGNORECASE,
 )
 EVENT_NAME = re.compile(
-    r"(date|time|stamp|day|month|year|week|period|issued?|created|opened|ordered|booked|visit|admit|at)$|^(date|time|ts|dt)", re.IGNORECASE
+    r"(^|[_\W])(date|datetime|time|timestamp|stamp|ts|dt|day|month|year|quarter|week|period|issued?|created|opened|ordered|booked|visit|seq|at)($|[_\W\d])"
+    r"|[a-z](Date|Time|Day|At)$|(date|timestamp|datetime)$",
+    re.IGNORECASE,
 )
 BIRTH_NAME = re.compile(
-    r"birth|born|dob|founded|built|hire|joined|earliest|since|first|expir|due|valid|end|last|updated|modified|closed", re.IGNORECASE
+    r"birth|born|dob|founded|built|hire|joined|earliest|since|first|expir|due|valid|last|updated|modified|closed|(^|[_\W])end", re.IGNORECASE
 )
 
 
@@ -105,7 +107,7 @@ def find_entities(table: Table, target: str, seed: int = 0, most_pairs: int = 4_
     random_agreement = {name: float((v[left] == v[right])[apart].mean()) for name, v in cells.items()}
     found = []
     for name, column in table.items():
-        if name == target or not _may_be_key(column):
+        if name == target or EVENT_NAME.search(name) or not _may_be_key(column):
             continue
         pairs = _pairs_within(cells[name], rng, most_pairs)
         if len(pairs) < 50:

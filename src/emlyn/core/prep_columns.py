@@ -195,7 +195,7 @@ class TextCode:
         if self.model is None:
             return {"kind": self.kind, "terms": None}, {}
         held = {"idf": self.model.idf, "components": self.model.components}
-        return {"kind": self.kind, "terms": self.model.terms, "prose": self.model.prose}, held
+        return {"kind": self.kind, "terms": self.model.terms, "prose": self.model.prose, "longest": self.model.longest}, held
 
 
 def _used_levels(column: Column) -> tuple[np.ndarray, np.ndarray]:
@@ -241,7 +241,7 @@ def load_code(state: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Col
         return TextCode(None)
     idf, components, terms = arrays["idf"], arrays["components"], [str(t) for t in state["terms"]]
     require(idf.shape == (len(terms),) and components.ndim == 2 and components.shape[1] == len(terms), "text terms and weights differ in number")
-    return TextCode(TextModel(bool(state["prose"]), terms, idf.astype(np.float32), components.astype(np.float32)))
+    return TextCode(TextModel(bool(state["prose"]), terms, idf.astype(np.float32), components.astype(np.float32), int(state["longest"])))
 
 
 def columns_of(names: Sequence[str], name: str, code: ColumnCode) -> list[str]:

@@ -6,18 +6,20 @@ through their parts. Everything is fitted without the target and kept as plain a
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
 from scipy import sparse
 
 LONGEST = 5_000
-"""Characters of a cell that are read."""
+"""Characters of a cell that are read; a tenth of them where there are more than `MANY` distinct strings."""
+MANY = 50_000
+TOO_MANY = 500_000
+"""Distinct strings beyond which only their counts are used."""
 SAMPLE = 30_000
 """Distinct strings that a vocabulary is learned from."""
 TERMS = 20_000
@@ -27,26 +29,40 @@ WORD = re.compile(r"\w+")
 COUNTS = ("length", "words", "digits", "capitals", "marks")
 
 
-def terms_of(text: str, prose: bool) -> list[str]:
+def terms_of(text: str, prose: bool, longest: int = LONGEST) -> list[str]:
     """Words and pairs of neighbouring words, or character triples across words."""
-    words = WORD.findall(text[:LONGEST].lower())
+    words = WORD.findall(text[:longest].lower())
     if prose:
         return words + [f"{a} {b}" for a, b in pairwise(words)]
     padded = f" {' '.join(words)} "
     return [padded[i : i + 3] for i in range(len(padded) - 2)]
 
 
+_TABLE = np.array([[c.isalnum(), c.isdigit(), c.isupper(), c.isspace()] for c in map(chr, range(0x300))], dtype=np.float32)
+_BEYOND = np.array([[1, 0, 0, 0]], dtype=np.float32)
+CHUNK = 2_000
+
+
 def counts_of(texts: Sequence[str]) -> np.ndarray:
-    """Length, words, digits, capitals and other marks of each string: (n, 5) float32, on a log scale but for the shares."""
-    out = np.zeros((len(texts), len(COUNTS)), dtype=np.float32)
-    for i, text in enumerate(texts):
-        length = len(text) or 1
-        letters = sum(map(str.isalnum, text))
-        out[i] = (
-            math.log1p(len(text)), math.log1p(len(text.split())), sum(map(str.isdigit, text)) / length,
-            sum(map(str.isupper, text)) / length, (length - letters) / length,
-        )
-    return out
+    """Length, words, digits, capitals and other marks of each string: (n, 5) float32, the first two on a log scale, the others as shares.
+
+    Letters beyond Latin count as letters without case.
+    """
+    return np.concatenate([_counts(texts[i : i + CHUNK]) for i in range(0, len(texts), CHUNK)] or [np.zeros((0, len(COUNTS)), dtype=np.float32)])
+
+
+def _counts(texts: Sequence[str]) -> np.ndarray:
+    cut = [t[:LONGEST] for t in texts]
+    points = np.frombuffer("".join(cut).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    kinds = np.concatenate([_TABLE, _BEYOND])[np.minimum(points, len(_TABLE))]
+    length = np.array([len(t) for t in cut], dtype=np.int64)
+    ends = np.cumsum(length)
+    sums = np.concatenate([np.zeros((1, 4)), np.cumsum(kinds, axis=0, dtype=np.float64)])
+    letters, digits, capitals, spaces = (sums[ends] - sums[ends - length]).T
+    total = np.maximum(length, 1)
+    long = np.log1p(np.array([len(t) for t in texts], dtype=np.float64))
+    words = np.log1p(spaces + (length > 0))
+    return np.column_stack([long, words, digits / total, capitals / total, (length - letters) / total]).astype(np.float32)
 
 
 @dataclass(eq=False)
@@ -59,10 +75,14 @@ class TextModel:
     """(terms,) float32."""
     components: np.ndarray
     """(dimensions, terms) float32."""
+    longest: int = LONGEST
+    """Characters of a string that are read."""
     _index: dict[str, int] = field(init=False)
+    _right: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
         self._index = {term: i for i, term in enumerate(self.terms)}
+        self._right = np.ascontiguousarray(self.components.T)
 
     def weights(self, texts: Sequence[str]) -> sparse.csr_matrix:
         """Rows of unit length (or zero): (n, terms) float32."""
@@ -70,40 +90,42 @@ class TextModel:
         columns: list[int] = []
         values: list[int] = []
         for text in texts:
-            found = Counter(index[t] for t in terms_of(text, self.prose) if t in index)
+            found = Counter(index[t] for t in terms_of(text, self.prose, self.longest) if t in index)
             columns.extend(found.keys())
             values.extend(found.values())
             ends.append(len(columns))
         places = np.array(columns, dtype=np.int32)
         data = (1 + np.log(np.array(values, dtype=np.float32))) * self.idf[places]
-        matrix = sparse.csr_matrix((data.astype(np.float32), places, np.array(ends)), shape=(len(texts), len(self.terms)))
-        length = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
-        return sparse.csr_matrix(sparse.diags(1 / np.where(length > 0, length, 1).astype(np.float32)) @ matrix)
+        row = np.repeat(np.arange(len(texts)), np.diff(ends))
+        data /= np.sqrt(np.bincount(row, weights=data * data, minlength=len(texts)))[row]
+        return sparse.csr_matrix((data.astype(np.float32), places, np.array(ends)), shape=(len(texts), len(self.terms)))
 
     def dense(self, weights: sparse.csr_matrix) -> np.ndarray:
-        return np.asarray(weights @ self.components.T, dtype=np.float32)
+        """(n, dimensions) float32."""
+        return np.asarray(weights @ self._right, dtype=np.float32)
 
 
 def fit_text(texts: Sequence[str], dimensions: int, seed: int) -> TextModel | None:
-    """A text model of distinct strings; None when no term occurs in two of them."""
+    """A text model of distinct strings; None when no term occurs in two of them, or when they are too many to read."""
+    if len(texts) > TOO_MANY:
+        return None
     rng = np.random.default_rng(seed)
+    longest = LONGEST if len(texts) <= MANY else LONGEST // 10
     if len(texts) > SAMPLE:
         texts = [texts[i] for i in np.sort(rng.choice(len(texts), SAMPLE, replace=False))]
     prose = float(np.mean([len(t[:LONGEST].split()) for t in texts])) >= PROSE_WORDS
     seen: Counter[str] = Counter()
     for text in texts:
-        seen.update(set(terms_of(text, prose)))
+        seen.update(set(terms_of(text, prose, longest)))
     least = 2 if len(texts) < 10_000 else 4
     ranked = sorted(((n, t) for t, n in seen.items() if least <= n < max(0.95 * len(texts), least + 1)), key=lambda x: (-x[0], x[1]))[:TERMS]
     if not ranked:
         return None
     terms = [t for _, t in ranked]
     idf = np.log((1 + len(texts)) / (1 + np.array([n for n, _ in ranked]))) + 1
-    model = TextModel(prose, terms, idf.astype(np.float32), np.zeros((0, len(terms)), dtype=np.float32))
+    model = TextModel(prose, terms, idf.astype(np.float32), np.zeros((0, len(terms)), dtype=np.float32), longest)
     dimensions = min(dimensions, len(terms) - 1, len(texts) - 1)
-    if dimensions > 0:
-        model.components = _right_vectors(model.weights(texts), dimensions, rng)
-    return model
+    return model if dimensions < 1 else replace(model, components=_right_vectors(model.weights(texts), dimensions, rng))
 
 
 def _right_vectors(matrix: sparse.csr_matrix, dimensions: int, rng: np.random.Generator) -> np.ndarray:

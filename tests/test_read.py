@@ -421,7 +421,9 @@ def test_object_stores(monkeypatch):
             read("s3://bucket/a.csv")
 
 
-@pytest.mark.parametrize("source", [None, 5, object(), {1, 2}, "", "a\nb"])
+@pytest.mark.parametrize(
+    "source", [None, 5, object(), {1, 2}, "", "a\nb", "x" * 5000, "x" * 300 + ".csv", "foo://bar", "::", "a::b", "/dev/null", b"a,b"]
+)
 def test_what_is_no_source_at_all(source):
     with pytest.raises(UserError):
         read(source)

@@ -91,12 +91,12 @@ def sort_of(source: Any) -> Sort:
     if found and os.path.exists(base):
         name = base
     if not is_remote(name):
-        path = Path(local(name))
-        if path.is_dir():
+        path = local(name)
+        if os.path.isdir(path):
             return "folder"
-        if not path.exists():
-            return "glob" if glob.has_magic(local(name)) else "missing"
-        if not path.is_file() and not path.is_fifo():
+        if not os.path.exists(path):
+            return "glob" if glob.has_magic(path) else "missing"
+        if not os.path.isfile(path):
             return "other"
     elif _URL.match(name) and name.partition("://")[0].partition("+")[0] in (
         "sqlite",
@@ -166,7 +166,7 @@ def missing(source: Any) -> DataError:
     """The error for a path that is not there, with the nearest names in its folder."""
     path = Path(local(os.fspath(source)))
     folder = path.parent
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return DataError("no such folder", where=shown(folder), allowed=ALLOWED, next_step=f"check the path {str(path)!r}")
     names = [entry.name for entry in os.scandir(folder)]
     near = (
@@ -174,13 +174,16 @@ def missing(source: Any) -> DataError:
         or [n for n in names if Path(n).stem.split(".")[0] == path.stem.split(".")[0]][:3]
     )
     step = "did you mean " + " or ".join(repr(n) for n in near) + "?" if near else f"the folder holds {len(names)} files, none with a name like this"
-    return DataError(f"no such file: {path.name!r}", where=str(folder), allowed=ALLOWED, next_step=step)
+    return DataError(f"no such file: {path.name[:200]!r}", where=str(folder), allowed=ALLOWED, next_step=step)
 
 
 def head(name: str, size: int = HEAD) -> bytes:
     """The first bytes, decompressed. Raises DataError where they cannot be read."""
     with open_raw(name) as file:
-        first = file.read(size)
+        try:
+            first = file.read(size)
+        except OSError as error:
+            raise DataError(f"this file cannot be read: {error.strerror or error}", where=shown(name)) from None
     for magic, compression in _COMPRESSED:
         if first.startswith(magic):
             try:

@@ -7,18 +7,19 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
 from emlyn.core import registry
 from emlyn.core.model import Model
 from emlyn.core.store import Store
 from emlyn.errors import EmlynError
-from emlyn.records.codec import from_json
-from emlyn.records.run import Evidence, ModelVersion
+from emlyn.records.run import ModelVersion
 from emlyn.service.metrics import Metrics
 from emlyn.service.pool import Pool, Served
-from emlyn.service.scorer import Margin, Scorer
+from emlyn.service.scorer import Scorer, margin_of
 
 logger = logging.getLogger("emlyn.service")
 
@@ -42,19 +43,23 @@ class Loader:
     def open(self, version: ModelVersion) -> Served:
         """The version, loaded, warmed up and ready to answer. Raises ModelError for a file that is not what was registered."""
         found = registry.load(version, require_signature=self.require_signature, public_keys=self.public_keys)
-        scorer = Scorer(Model.load(found.under("model/")), margin_of(found.parts.get("evidence.json")))
+        scorer = Scorer(Model.load(found.under("model/")), margin_of(_sections(found.parts.get("evidence.json"))))
         scorer.warm_up()
         return Served(version.name, str(version.version), scorer)
 
 
-def margin_of(evidence: bytes | None) -> Margin | None:
-    """The interval around a number, as the evaluation measured it; the level nearest to 90 % where there are several."""
-    found = from_json(evidence, Evidence).evaluation.sections.get("conformal") if evidence else None
-    levels = [level for level in (found or {}).get("levels", ()) if level.get("quantile") is not None]
-    if not found or found.get("kind") != "interval" or not levels:
-        return None
-    best = min(levels, key=lambda level: abs(level["level"] - 0.9))
-    return Margin(float(best["quantile"]), float(best["quantile"]), float(best["level"]))
+class _Evaluation(msgspec.Struct):
+    sections: dict[str, Any] = {}
+
+
+class _Evidence(msgspec.Struct):
+    """The little of the evidence that serving needs: whatever else a newer or older emlyn wrote there does not matter here."""
+
+    evaluation: _Evaluation
+
+
+def _sections(evidence: bytes | None) -> dict[str, Any]:
+    return msgspec.json.decode(evidence, type=_Evidence).evaluation.sections if evidence else {}
 
 
 @dataclass(eq=False)

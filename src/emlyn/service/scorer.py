@@ -56,6 +56,16 @@ class Margin:
     """The share of true values that the interval holds."""
 
 
+def margin_of(sections: Mapping[str, Any]) -> Margin | None:
+    """The interval around a number, from an evaluation's `sections`; the level nearest to 90 % where there are several."""
+    found = sections.get("conformal") or {}
+    levels = [level for level in found.get("levels", ()) if level.get("quantile") is not None]
+    if found.get("kind") != "interval" or not levels:
+        return None
+    best = min(levels, key=lambda level: abs(level["level"] - 0.9))
+    return Margin(float(best["quantile"]), float(best["quantile"]), float(best["level"]))
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """The answer to one row, or why there is none."""

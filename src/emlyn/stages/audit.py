@@ -242,7 +242,7 @@ def _changed(card: DataCard, one: Repair) -> DataCard:
             kind=one.kind or column.kind,
             role=one.role or column.role,
             parse=_joined(column.parse, one.parse) if one.parse is not None else column.parse,
-            why=f"{column.why}; {one.says}".lstrip("; "),
+            why=f"{column.why} {one.says[:1].upper()}{one.says[1:]}.".strip(),
         )
 
     return replace(card, columns=tuple(change(c) for c in card.columns))

@@ -191,7 +191,14 @@ def findings() -> tuple[Finding, ...]:
             "missing.informative:age", "missing.informative", "info", "Whether “age” is missing goes along with the outcome.", n=640, columns=("age",)
         ),
         Finding(
-            "privacy.name:name", "privacy.name", "warn", "“name” holds names of people.", n=3200, columns=("name",), fix="left out", applied=True
+            "privacy.personal:name",
+            "privacy.personal",
+            "warn",
+            "“name” holds names of people.",
+            n=3200,
+            columns=("name",),
+            fix="left out",
+            applied=True,
         ),
     )
 
@@ -428,6 +435,16 @@ def binary_evaluation(y: np.ndarray, p: np.ndarray) -> Evaluation:
             ],
             "chosen": "tpr: being missed is the harm",
             "sentence": "Between the sexes a gap is shown.",
+            "pareto": {
+                "column": "sex",
+                "metric": "roc_auc",
+                "gap": "tpr",
+                "points": [
+                    {"name": "as it is", "value": 0.862, "accuracy": 0.81, "gap": 0.41, "low": 0.31, "high": 0.51},
+                    {"name": "reweighing", "value": 0.851, "accuracy": 0.8, "gap": 0.22, "low": 0.11, "high": 0.33},
+                    {"name": "a threshold per group", "value": 0.862, "accuracy": 0.77, "gap": 0.03, "low": None, "high": None},
+                ],
+            },
             "left_out": "Mitigation was not tried for want of time.",
         },
         "conformal": {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from importlib.resources import files
 from typing import Any
@@ -15,13 +16,15 @@ from hypothesis import strategies as st
 
 import evidences
 from emlyn.records.codec import from_json, to_json
-from emlyn.records.data_card import Parse
+from emlyn.records.data_card import ColumnCard, Parse
 from emlyn.records.evaluation import Driver, Evaluation, Explanation, Measure, Verdict
 from emlyn.records.finding import Finding
 from emlyn.records.repair import Repair
 from emlyn.records.run import Evidence
 from emlyn.report import charts, plots, words
+from emlyn.report.documents import document
 from emlyn.report.html import flags, render
+from emlyn.report.notebook import card
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
@@ -162,6 +165,18 @@ def test_a_code_for_no_value_is_no_range() -> None:
     card = dataclasses.replace(base.card, columns=tuple(age if c.name == "age" else c for c in base.card.columns))
     assert "98 of 100 rows have “age”" in render(base)
     assert "98 of 100 rows have “fare”" in render(dataclasses.replace(base, card=card))
+
+
+@pytest.mark.parametrize("draw", [render, lambda e: document(e, "datasheet"), lambda e: document(e, "datasheet", "markdown")])
+def test_values_that_point_at_people_are_not_shown(draw: Callable[[Evidence], str]) -> None:
+    base = evidences.binary()
+    name = ColumnCard("name", "category", rows=3200, distinct=3, levels=(("Ada Lovelace", 300),), examples=("Grace Hopper",))
+    ward = ColumnCard("ward", "category", rows=3200, distinct=2, levels=(("North", 3000), ("Tiny Island", 4)), examples=("Atlantis",))
+    columns = (name, ward, *(c for c in base.card.columns if c.name != "name"))
+    html = draw(dataclasses.replace(base, card=dataclasses.replace(base.card, columns=columns)))
+    assert "North" in html
+    html += card(dataclasses.replace(base, card=dataclasses.replace(base.card, columns=columns)))
+    assert not [word for word in ("Lovelace", "Hopper", "Tiny", "Atlantis") if word in html]
 
 
 def test_no_interval_is_said_and_not_invented() -> None:

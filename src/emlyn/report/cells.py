@@ -194,6 +194,6 @@ def _sequence(values: list[Any]) -> list[Block]:
             return [Table(head, [row(v) for v in values], numeric, most=100)]
     if all("sentence" in v for v in values):
         return [Items([Item(str(v["sentence"])) for v in values])]
-    heads = [k for k in first if not isinstance(first[k], list)][:8]
+    heads = [k for k in first if not isinstance(first[k], (list, dict)) or is_measure(first[k])][:8]
     rows = [tuple(measure(v[k]) if is_measure(v.get(k)) else text(v.get(k) if v.get(k) is not None else "–") for k in heads) for v in values]
     return [Table([h.replace("_", " ") for h in heads], rows)]

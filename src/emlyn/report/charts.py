@@ -112,6 +112,12 @@ class Axes:
         if drawn:
             self.parts.append(Markup('<path class="whisker {}" d="{}"/>').format(style, drawn))
 
+    def spans(self, bars: Iterable[tuple[float, float, float]], style: str) -> None:
+        """Horizontal intervals (low, high, y)."""
+        drawn = "".join(f"M{a:.1f} {b:.1f}H{self.at(high, y)[0]:.1f}" for low, high, y in bars for a, b in (self.at(low, y),))
+        if drawn:
+            self.parts.append(Markup('<path class="whisker {}" d="{}"/>').format(style, drawn))
+
     def text(self, x: float, y: float, text: str, anchor: str = "start", shift: Point = (0.0, 0.0)) -> None:
         a, b = self.at(x, y)
         self.parts.append(

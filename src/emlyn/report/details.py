@@ -161,32 +161,30 @@ def _decision(evidence: Evidence) -> Section | None:
     return Section("decision", "From a probability to a decision", blocks=[*blocks, *left_out(made)])
 
 
+RATES = {
+    "tpr": "Share found among the positives, by group",
+    "fpr": "Share falsely flagged among the negatives, by group",
+    "selection": "Share flagged, by group",
+    "precision": "Share right among the flagged, by group",
+    "error": "Error, by group",
+    "bias": "Bias, by group",
+}
+
+
 def _fairness(evidence: Evidence) -> Section | None:
     made = part(evidence, "fairness")
     blocks: list[Block] = [Note(words.sentence(made[k], ())) for k in ("sentence", "chosen") if isinstance(made.get(k), str)]
     for column in made.get("columns", []):
         blocks.append(Heading(words.short(column["column"], 80)))
         gaps = [Item(g["sentence"], badge=g["verdict"], tone=TONES.get(g["verdict"], "none")) for g in column.get("gaps", [])]
-        if gaps:
-            blocks.append(Items(gaps))
-        for key, label in (
-            ("tpr", "found among the positives"),
-            ("fpr", "falsely flagged among the negatives"),
-            ("selection", "flagged"),
-            ("error", "error"),
-            ("bias", "bias"),
-        ):
+        blocks += [Items(gaps)] if gaps else []
+        for key, title in RATES.items():
             rows = [_group_bar(g, g[key]) for g in column["groups"] if isinstance(g.get(key), Mapping)]
-            if rows:
-                blocks += [
-                    Note(f"Share {label}, by group" if key not in ("error", "bias") else f"{label}, by group", "quiet"),
-                    Bars(rows, f"{label} by group", dots=True, most=20),
-                ]
-    return (
-        Section("fairness", "Between groups of people", blocks=[*blocks, *left_out(made)], count=words.plural(len(made.get("columns", [])), "column"))
-        if blocks
-        else None
-    )
+            blocks += [Note(title, "quiet"), Bars(rows, title, dots=True, most=20)] if rows else []
+    if (made.get("pareto") or {}).get("points"):
+        blocks.append(Figures([plots.pareto(made["pareto"], evidence.problem)]))
+    blocks += left_out(made)
+    return Section("fairness", "Between groups of people", blocks=blocks, count=words.plural(len(made.get("columns", [])), "column"))
 
 
 def _group_bar(group: Mapping[str, Any], m: Mapping[str, Any]) -> Bar:
@@ -220,6 +218,7 @@ SAID = {
     "label_noise": "Wrong labels",
     "membership": "Does it remember single people?",
     "selection": "Choosing among many",
+    "folds": "From part to part of the rows",
     "learning_curve": "More rows",
 }
 
@@ -282,9 +281,8 @@ def _spread(column: ColumnCard) -> str | Markup:
         return Markup("{} <span class='quiet'>{}</span>").format(box(column.quantiles, column.low, column.high), ends)
     if column.levels and column.kind != "text":
         total = column.rows - column.missing or 1
-        return words.listed(
-            [f"{words.short(level, 24)} {words.percent(n / total)}" for level, n in column.levels[: 4 if column.distinct > 5 else 5]], 4
-        ) + (f" and {column.distinct - 4:,} more" if column.distinct > 5 and len(column.levels) > 4 else "")
+        shown = [f"{words.short(level, 24)} {words.percent(n / total)}" for level, n in column.levels[: 4 if column.distinct > 5 else 5]]
+        return words.listed(shown) + (f" and {column.distinct - len(shown):,} more" if column.distinct > len(shown) else "")
     return ""
 
 

@@ -21,6 +21,7 @@ from emlyn.records.run import Evidence
 from emlyn.report import cells, markdown, words
 from emlyn.report.blocks import Block
 from emlyn.report.changes import diff
+from emlyn.report.discreet import discreet
 from emlyn.report.html import templates
 
 __all__ = ["diff", "document", "evidence_json", "kinds", "read_evidence"]
@@ -68,7 +69,7 @@ def document(evidence: Evidence, kind: str, format: str = "html") -> str:
     if format not in FORMATS:
         raise OptionError(f"a document cannot be written as {format!r}", where="--format", allowed=", ".join(FORMATS))
     evidence = from_json(to_json(evidence), Evidence)
-    root = cells.plain(evidence)
+    root = cells.plain(discreet(evidence))
     sections = [(s["title"], [_cell(i, root) for i in s["items"]]) for s in made["sections"]]
     name = evidence.model or words.short(evidence.lineage.data, 60)
     every = [c for _, group in sections for c in group]

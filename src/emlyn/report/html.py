@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 from emlyn.records.codec import from_json, to_json
 from emlyn.records.run import Evidence
 from emlyn.report import details, page, words
+from emlyn.report.discreet import discreet
 
 FLAG = re.compile(r"--[a-z][a-z-]*(?: [A-Z]+\b)?")
 
@@ -39,7 +40,9 @@ def render(evidence: Evidence) -> str:
 
     Nothing is fetched from anywhere and no script runs; the same evidence gives the same bytes.
     """
-    evidence = from_json(to_json(evidence), Evidence)  # as it comes back from the store: the page must not depend on which of the two it was given
+    evidence = discreet(
+        from_json(to_json(evidence), Evidence)
+    )  # as it comes back from the store: the page must not depend on which of the two it was given
     name = evidence.model or words.short(evidence.lineage.data.rsplit("/", 1)[-1], 60)
     return (
         templates()

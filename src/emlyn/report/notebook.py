@@ -12,11 +12,14 @@ from emlyn.records.finding import Finding
 from emlyn.records.run import Evidence
 from emlyn.report import cells, words
 from emlyn.report.blocks import Block, Facts, Items, Note, Table
+from emlyn.report.discreet import discreet
 from emlyn.report.html import templates
 
 
 def card(record: Any) -> str:
     """A small, self-contained HTML fragment for any record: its main facts first, the rest by click. For `_repr_html_`."""
+    if isinstance(record, Evidence):
+        record = discreet(record)
     plain = to_plain(record)
     more: list[tuple[str, list[Block]]] = []
     facts: list[tuple[str, str]] = []

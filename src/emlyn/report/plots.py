@@ -177,6 +177,23 @@ def _banded(axes: Axes, points: Sequence[Mapping[str, Any]], x: str, title: str,
     return Figure(title, says, axes.svg(says), (x, "score", "low", "high"), rows)
 
 
+def pareto(section: Mapping[str, Any], problem: Problem) -> Figure:
+    """What narrowing a gap between groups costs: `sections["fairness"]["pareto"]`."""
+    points, gap = section["points"], words.metric(section["gap"]).label
+    label = words.metric(section["metric"]).label
+    known = [p for p in points if p.get("low") is not None and p.get("high") is not None]
+    across = around([0.0, *(p["gap"] for p in points), *(v for p in known for v in (p["low"], p["high"]))])
+    axes = Axes((min(across[0], 0.0), across[1]), around([p["value"] for p in points], 0.3), f"gap in {gap} between groups", label)
+    axes.spans([(p["low"], p["high"], p["value"]) for p in known], "s1")
+    axes.dots([(p["gap"], p["value"]) for p in points], "s1", 5)
+    for k, p in enumerate(points, 1):
+        axes.text(p["gap"], p["value"], str(k), "middle", (0, -10))
+    named = "; ".join(f"{k} {p['name']}" for k, p in enumerate(points, 1))
+    says = f"Further left is a smaller gap between the groups of {words.short(section['column'], 40)}, the bar is its range. {named}."
+    rows = tuple((p["name"], *(words.number(p.get(k)) for k in ("value", "accuracy", "gap", "low", "high"))) for p in points)
+    return Figure("What narrowing the gap costs", says, axes.svg(says), ("way", label, "accuracy", "gap", "low", "high"), rows)
+
+
 def curve(driver: Driver) -> Figure | None:
     """How one column moves the prediction, over its values; columns of categories are drawn as bars by the page."""
     points = [(float(x), float(y)) for x, y in driver.curve if isinstance(x, (int, float)) and not isinstance(x, bool)]

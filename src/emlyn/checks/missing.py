@@ -115,7 +115,7 @@ def _zeros_apart(rest: np.ndarray, values: np.ndarray, share: float, named: bool
     spacing = float(np.median(np.diff(values)))
     apart = least > 0.25 * (median - least) and least > 5 * spacing
     if named:
-        return apart or (share >= 0.002 and least > 2 * spacing) or least > 0.1 * median
+        return apart or (least > 2 * spacing and least > 0.05 * median)
     return apart and (share >= 0.002 or least > 0.5 * median) and share <= 0.4
 
 

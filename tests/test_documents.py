@@ -184,7 +184,7 @@ def evaluated(**changes: Any) -> tuple[str, ...]:
         (evaluated(metrics={"roc_auc": Measure(0.87, None, None)}), "ROC AUC was between 0.83 and 0.89 and is now about 0.87."),
         (evaluated(verdict=Verdict("do not use yet", "it forgot")), "The verdict was “use with care” and is now “do not use yet”: it forgot."),
         (evaluated(threshold=0.3), "The decision threshold was 0.45 and is now 0.3."),
-        (evaluated(sections={}), "Between the groups of “sex” (tpr): was “gap shown”, is now “not examined”."),
+        (evaluated(sections={}), "Between the groups of “sex” (share found (TPR)): was “gap shown”, is now “not examined”."),
         (changed(findings=()), "No longer found: “boat” knows the answer"),
         (changed(findings=(*evidences.findings(), Finding("a.b", "a.b", "fail", "it broke"))), "New finding: it broke."),
         (changed(trials=()), "It was made of catboost, lightgbm and linear, and is now made of nothing recorded."),

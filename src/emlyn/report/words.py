@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from emlyn.core.wording import number
 from emlyn.records.evaluation import Driver, Evaluation, Measure, Verdict
 from emlyn.records.finding import Finding
 from emlyn.records.problem import Problem
@@ -40,6 +41,9 @@ METRICS: dict[str, MetricWords] = {
     "f1": MetricWords("F1", "a mean of precision and sensitivity at the chosen threshold", perfect=1.0),
     "log_loss": MetricWords("log loss", "how far the stated probabilities are from what happened", False, 0.0),
     "brier": MetricWords("Brier score", "the mean squared gap between stated probability and what happened", False, 0.0),
+    "tpr": MetricWords("share found (TPR)", "the share of positive cases the model flags", perfect=1.0),
+    "fpr": MetricWords("share falsely flagged (FPR)", "the share of negative cases the model flags", False, 0.0),
+    "selection": MetricWords("share flagged", "the share of cases the model flags"),
     "sensitivity": MetricWords("sensitivity", "the share of positive cases the model flags", perfect=1.0),
     "specificity": MetricWords("specificity", "the share of negative cases the model leaves alone", perfect=1.0),
     "npv": MetricWords("NPV", "the share of unflagged cases that are truly negative", perfect=1.0),
@@ -80,19 +84,6 @@ SEVERITIES = {"fail": "serious", "warn": "worth a look", "info": "to know"}
 def metric(name: str) -> MetricWords:
     """The words for a metric; an unknown one is called by its own name."""
     return METRICS.get(name) or MetricWords(name.replace("_", " "), "")
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """A number for the eye: `digits` significant digits, thousands apart, a dash for none."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    if abs(value) < 1e-12:
-        return "0"
-    if abs(value) >= 1e15 or abs(value) < 1e-4:
-        return f"{value:.{digits - 1}e}"
-    places = digits - 1 - math.floor(math.log10(abs(value)))
-    text = f"{round(value, places):,.{max(places, 0)}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def numbers(values: Sequence[float | None]) -> list[str]:

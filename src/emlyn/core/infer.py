@@ -68,6 +68,10 @@ _MAGNITUDES = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "bn": 1e9, "T": 1e12}
 _MULTIPLE = {"k", "K", "M", "B", "bn", "T"}
 
 
+_HEXADECIMAL = re.compile(r"\{?[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}\}?|(?=.*\d)[0-9a-fA-F]{6,}")
+_ADDRESS = re.compile(r"[^@]+@[^@]+\.\w+\Z|[a-zA-Z]+://|\d{1,3}(?:\.\d{1,3}){3}\Z")
+
+
 @dataclass(frozen=True)
 class Guess:
     """A kind, how to read it, and one sentence that says why."""
@@ -260,7 +264,7 @@ def _words(found: Texts, name: str, stays: bool) -> Guess:
     unique = found.distinct / max(1, found.rows)
     if stays:
         return Guess("category", parse, f"it has {found.distinct} levels")
-    if unique > 0.99 and found.rows >= 20 and words < 1.5 and (_looks_like_key(sample) or ID_NAME.search(name)):
+    if unique > 0.99 and found.rows >= 20 and (_looks_like_key(sample, words) or (words < 1.5 and ID_NAME.search(name))):
         return Guess("category", parse, "every cell is different and looks like a key: it tells rows apart and nothing about them", "id")
     long_ones = words >= 5 or length >= 60
     if (long_ones and unique > 0.1 and found.distinct > 10) or (words >= 3 and unique > 0.5 and found.distinct > 50):
@@ -269,14 +273,19 @@ def _words(found: Texts, name: str, stays: bool) -> Guess:
     return Guess("category", parse, told)
 
 
-def _looks_like_key(texts: Sequence[str]) -> bool:
-    """Keys: hexadecimal, UUIDs, letters with digits of one shape; not names, not words."""
-    some = texts[:500]
-    hexadecimal = sum(bool(re.fullmatch(r"\{?[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}\}?|(?=.*\d)[0-9a-fA-F]{6,}", t)) for t in some)
+def _looks_like_key(texts: Sequence[str], words: float) -> bool:
+    """Keys: hexadecimal, UUIDs, addresses, letters with digits of one shape, eight digits and more; not names, not measurements."""
+    some = [t.replace(" ", "") for t in texts[:500]]
+    most = 0.9 * len(some)
+    if sum(bool(_HEXADECIMAL.fullmatch(t)) for t in some) > most or sum(bool(_ADDRESS.match(t)) for t in some) > most:
+        return True
     shapes = Counter(re.sub(r"[A-Z]+", "A", re.sub(r"[a-z]+", "a", re.sub(r"\d+", "9", t))) for t in some)
-    mail = sum("@" in t or "://" in t for t in some)
-    with_digits = sum(any(c.isdigit() for c in t) for t in some)
-    return max(hexadecimal, mail) > 0.9 * len(some) or (with_digits > 0.9 * len(some) and shapes.most_common(1)[0][1] > 0.8 * len(some))
+    shape, count = shapes.most_common(1)[0]
+    digits = float(np.median([sum(c.isdigit() for c in t) for t in some]))
+    if words >= 1.5 and digits < 0.4 * np.median([len(t) for t in some]):
+        return False
+    mixed = any(c in shape for c in "Aa") and "9" in shape
+    return count > 0.8 * len(some) and not any(c in shape for c in ".,:/") and ((mixed and digits >= 2) or digits >= 8)
 
 
 def infer_numbers(values: np.ndarray, name: str, *, is_target: bool = False) -> Guess:
@@ -322,6 +331,8 @@ def _numeric_dates(values: np.ndarray, name: str) -> Guess | None:
             return Guess("date", Parse(dates=("yyyymmdd",)), "its whole numbers are dates written as yyyymmdd")
     for form, unit, words in (("epoch_s", 1.0, "seconds"), ("epoch_ms", 1e3, "milliseconds")):
         span = low >= 4e8 * unit and high <= 2.6e9 * unit
+        if span and form == "epoch_ms" and high - low < 6.4e8 * unit and low > 9e8 * unit:
+            return Guess("date", Parse(dates=(form,)), "its whole numbers lie within twenty years, in milliseconds since 1970")
         if span and TIME_NAME.search(name) and (high - low) < 2e9 * unit:
             return Guess("date", Parse(dates=(form,)), f"its name and its range say {words} since 1970")
     return None

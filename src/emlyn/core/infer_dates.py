@@ -15,10 +15,11 @@ _WORDS = (
     "%b. %d, %Y", "%d. %b %Y", "%a, %d %b %Y", "%a %d %b %Y", "%a, %b %d, %Y", "%a %b %d %Y", "%A, %d %B %Y",
     "%d%b%Y", "%d%b%y", "%d %b %y", "%Y%b%d", "%Y-%b",
 )  # fmt: skip
+_STAMPS = ("%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S %Y %z", "%a, %d %b %Y %H:%M:%S %z", "%d/%b/%Y:%H:%M:%S", "%d/%b/%Y:%H:%M:%S %z")
 _SHAPE = re.compile(r"(\d{1,4})([-/. ])(\d{1,2})\2(\d{1,4})(.*)\Z", re.DOTALL)
 _LOOK = re.compile(
-    r"\d{1,4}\s?[-/. ]\s?\d{1,2}\s?[-/. ]\s?\d{1,4}|[A-Za-z]{3,9}\.?[-/ ,.]*\d|\d{1,2}(?:st|nd|rd|th)?[-/ ,.]*[A-Za-z]{3}"
-    r"|\d{1,2}:\d{2}|\d{4}[-/]\d{1,2}\Z|\d{8}\Z",
+    r"\d{1,4}\s?[-/. ]\s?\d{1,2}\s?[-/. ]\s?\d{1,4}|[A-Za-zÀ-ÿ]{3,10}\.?[-/ ,.]*\d|\d{1,2}(?:st|nd|rd|th)?[-/ ,.]*[A-Za-zÀ-ÿ]{3}"
+    r"|\d{1,2}:\d{2}|\d{4}[-/]\d{1,2}\Z|\d{1,2}[-/.]\d{4}\Z|\d{8}\Z",
     re.ASCII,
 )
 
@@ -77,9 +78,18 @@ def _candidates(texts: Sequence[str]) -> list[tuple[str, str]]:
         found += [(form.replace("-", parts) + tail, why) for form, why in orders for tail in _TIMES]
     if any(re.match(r"\d{1,2}:\d{2}", t) for t in texts):
         found += [(f, "a time of day") for f in ("%H:%M:%S", "%H:%M", "%I:%M %p", "%I:%M:%S %p", "%I:%M%p")]
-    if any(re.search(r"[A-Za-z]{3}", t) for t in texts):
-        found += [(word + tail, "") for tail in _TIMES[:6] for word in _WORDS] + [(f"%a %b %d %H:%M:%S %Y{z}", "") for z in ("", " %z")]
-    found += [("yyyymmdd", "eight digits"), ("%Y-%m", ""), ("%Y/%m", ""), ("%m/%Y", ""), ("%m-%Y", ""), ("%Y%m%d%H%M%S", ""), ("%Y%m%dT%H%M%S", "")]
+    if any(re.search(r"[A-Za-zÀ-ÿ]{3}", t) for t in texts):
+        found += [(word + tail, "") for tail in _TIMES[:6] for word in _WORDS] + [(f, "") for f in _STAMPS]
+    found += [
+        ("yyyymmdd", "eight digits"),
+        ("%Y-%m", ""),
+        ("%Y/%m", ""),
+        ("%m/%Y", ""),
+        ("%m-%Y", ""),
+        ("%m.%Y", ""),
+        ("%Y%m%d%H%M%S", ""),
+        ("%Y%m%dT%H%M%S", ""),
+    ]
     return found
 
 

@@ -240,13 +240,22 @@ def _seconds(year: int, month: int, day: int, hour: int = 0, minute: int = 0, se
     return days * 86400.0 + hour * 3600 + minute * 60 + second if hour < 24 and minute < 60 and second < 61 else None
 
 
-MONTHS = ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december")
-_MONTH = {m[:3]: i + 1 for i, m in enumerate(MONTHS)} | {m: i + 1 for i, m in enumerate(MONTHS)} | {"sept": 9}
+_MONTHS = (
+    "january february march april may june july august september october november december",
+    "januar februar märz april mai juni juli august september oktober november dezember",
+    "janvier février mars avril mai juin juillet août septembre octobre novembre décembre",
+    "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre",
+    "jan feb mar apr may jun jul aug sep oct nov dec",
+    "jän fév mrz avr mai juin juil aoû sept okt nov dez",
+    "ene fev mär abr mayo jun jul ago set oct nov déc",
+)
+_MONTH = {name: number for names in _MONTHS for number, name in enumerate(names.split(), 1)}
+_NAME = r"[a-zà-ÿ]{3,10}"
 _DIRECTIVES = {
     "%Y": r"(?P<Y>\d{4})", "%y": r"(?P<y>\d{2})", "%m": r"(?P<m>\d{1,2})", "%d": r"(?P<d>\d{1,2})(?:st|nd|rd|th)?", "%H": r"(?P<H>\d{1,2})",
     "%I": r"(?P<I>\d{1,2})", "%M": r"(?P<M>\d{2})", "%S": r"(?P<S>\d{2}(?:\.\d{1,9})?)", "%p": r"(?P<p>[ap]\.?m\.?)",
     "%z": r"(?P<z>z|utc|gmt|[+-]\d{2}:?\d{2})",
-    "%b": r"(?P<b>[a-z]{3,9})\.?", "%B": r"(?P<b>[a-z]{3,9})\.?", "%a": r"[a-z]{2,9}\.?", "%A": r"[a-z]{2,9}\.?",
+    "%b": rf"(?P<b>{_NAME})\.?", "%B": rf"(?P<b>{_NAME})\.?", "%a": r"[a-zà-ÿ]{2,10}\.?", "%A": r"[a-zà-ÿ]{2,10}\.?",
 }  # fmt: skip
 
 

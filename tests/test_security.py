@@ -393,6 +393,19 @@ def test_loopback_is_the_default_and_clouds_are_told_by_their_variables():
     assert ServeOptions().settings.open == ()
 
 
+def test_limits_and_log_settings_come_from_a_file_and_mistakes_are_named(tmp_path):
+    path = tmp_path / "serve.yaml"
+    path.write_text("limits: {rows: 7}\nlog: {redact: [name], sample: 0.5}\n")
+    settings = serve_options({"allow_host": ("x.example",)}, {"EMLYN_SERVE_CONFIG": str(path)}).settings
+    assert (settings.limits.rows, settings.log.redact, settings.log.sample, settings.hosts) == (7, ("name",), 0.5, ("x.example",))
+    for wrong, said in (("limits: {row: 7}", "'row'"), ("limits: {rows: many}", "rows"), ("- 1", "read"), ("{", "read"), ("secret: 1", "'secret'")):
+        path.write_text(wrong)
+        with pytest.raises(OptionError, match=said):
+            serve_options({}, {"EMLYN_SERVE_CONFIG": str(path)})
+    with pytest.raises(OptionError):
+        serve_options({}, {"EMLYN_SERVE_CONFIG": str(tmp_path / "none.json")})
+
+
 # over a real socket: what never reaches the application
 
 

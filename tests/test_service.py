@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -230,6 +231,32 @@ def test_a_log_that_cannot_be_opened_says_where_without_the_password(tmp_path):
         PredictionLog(f"sqlite:///{tmp_path}/absent/p.db")
     assert "p.db" in str(caught.value)
     assert caught.value.next_step
+
+
+def test_a_full_disk_is_503_until_there_is_room_again(tmp_path, monkeypatch):
+    found = kit(tmp_path)
+    log, full = found.service.log, [True]
+    insert = log._insert
+
+    def perhaps(entries):
+        if full[0]:
+            raise sa.exc.OperationalError("INSERT", {}, Exception("database or disk is full"))
+        insert(entries)
+
+    monkeypatch.setattr(log, "_insert", perhaps)
+
+    async def statuses():
+        async with found.client() as client:
+            predict = await client.post("/v1/predict", json={"rows": [ROW]})
+            return [predict.status_code, *[(await client.get(path)).status_code for path in ("/livez", "/readyz", "/ping")]]
+
+    assert asyncio.run(statuses()) == [503, 200, 503, 503]
+    full[0] = False
+    log.works()
+    log.write([]).result(5)
+    assert log.works()
+    assert asyncio.run(statuses()) == [200, 200, 200, 200]
+    log.close()
 
 
 def test_replies_are_remembered_for_a_day(tmp_path):

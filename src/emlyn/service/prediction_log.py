@@ -131,6 +131,12 @@ class PredictionLog:
         self._queue.put((entries, done))
         return done
 
+    def works(self) -> bool:
+        """Did the last write succeed? After a failure each call also tries again, so that a disk with room again is noticed without traffic."""
+        if self.failed:
+            self.write([Reply("", time.time(), "", b"")])
+        return not self.failed
+
     def close(self, timeout: float = 10.0) -> None:
         """Commit what is queued and stop."""
         self._queue.put(None)
@@ -218,7 +224,7 @@ class PredictionLog:
                     self._commit([part])
                 return
             self.failed = _first_line(error)
-            group[0][1].set_exception(WorkspaceError("the prediction could not be recorded", next_step="check the prediction log's disk or database"))
+            group[0][1].set_exception(WorkspaceError("the record could not be written", next_step="check the prediction log's disk or database"))
             return
         self.failed = ""
         for _, done in group:

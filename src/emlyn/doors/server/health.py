@@ -13,7 +13,7 @@ def trouble(service: Service) -> str:
     """Why this server cannot answer, or nothing: a model is loaded and warm, and the prediction log can be written."""
     if not service.pool.lanes:
         return "no model is loaded yet"
-    if service.log is not None and service.log.failed and service.settings.log.acknowledge:
+    if service.log is not None and service.settings.log.acknowledge and not service.log.works():
         return "the prediction log cannot be written"
     return ""
 

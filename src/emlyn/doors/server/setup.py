@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from emlyn.errors import OptionError
-from emlyn.service.limits import MIB, Settings
+from emlyn.service.limits import MIB, Limits, LogSettings, Settings
 
 PLATFORMS = ("sagemaker", "mlflow", "vertex", "kserve")
 MODEL_FOLDERS = ("/opt/ml/model",)
@@ -52,7 +52,13 @@ def serve_options(flags: Mapping[str, Any], environ: Mapping[str, str] = os.envi
         if platform not in PLATFORMS:
             raise OptionError(f"no such platform: {platform!r}", where="--open", allowed=", ".join(PLATFORMS))
     predict, health = _vertex(environ)
-    settings = replace(Settings(), hosts=tuple(h.lower() for h in hosts), open=opened, vertex_predict=predict, vertex_health=health)
+    settings = replace(
+        _configured(environ.get("EMLYN_SERVE_CONFIG", "")),
+        hosts=tuple(h.lower() for h in hosts),
+        open=opened,
+        vertex_predict=predict,
+        vertex_health=health,
+    )
     options = ServeOptions(
         models=_words(environ.get("EMLYN_MODELS", "")),
         host=environ.get("EMLYN_HOST") or ("0.0.0.0" if any(environ.get(name) for name in CLOUD) else "127.0.0.1"),  # noqa: S104 - only behind a cloud's gateway
@@ -87,6 +93,27 @@ def to_text(options: ServeOptions) -> str:
 
 def from_text(text: str) -> ServeOptions:
     return msgspec.json.decode(text, type=ServeOptions)
+
+
+def _configured(path: str) -> Settings:
+    """Limits and log settings from a JSON or YAML file: `{"limits": {"rows": 1000}, "log": {"redact": ["name"]}}`. Raises OptionError."""
+    if not path:
+        return Settings()
+    try:
+        raw = Path(path).read_bytes()
+        found = msgspec.json.decode(raw) if path.endswith(".json") else msgspec.yaml.decode(raw)
+        unknown = [*_unknown(found, Settings), *_unknown(found.get("limits", {}), Limits), *_unknown(found.get("log", {}), LogSettings)]
+        if unknown:
+            raise OptionError(
+                f"there is no setting {unknown[0]!r}", where=path, allowed=", ".join(f.name for kind in (Limits, LogSettings) for f in fields(kind))
+            )
+        return msgspec.convert(found, Settings)
+    except (OSError, msgspec.MsgspecError, AttributeError, TypeError) as error:
+        raise OptionError(f"the configuration cannot be read: {error}", where=path, allowed="JSON or YAML with `limits` and `log`") from None
+
+
+def _unknown(found: Mapping[str, Any], kind: type) -> list[str]:
+    return sorted(set(found) - {f.name for f in fields(kind)})
 
 
 def _words(said: Any) -> tuple[str, ...]:

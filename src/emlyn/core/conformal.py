@@ -13,6 +13,7 @@ import numpy as np
 
 from emlyn.core.answers import Answers
 from emlyn.core.intervals import share
+from emlyn.core.wording import number
 from emlyn.records.evaluation import Measure
 
 LEVELS = (0.8, 0.9, 0.95)
@@ -77,7 +78,7 @@ def conformal_section(answers: Answers, groups: Mapping[str, np.ndarray], seed: 
     if not levels:
         return None
     told = next((f for f in levels if f["level"] == 0.9), levels[0])
-    what = f"hold {told['size']:.2f} labels on average" if sets else f"are {told['size']:.4g} wide"
+    what = f"hold {told['size']:.2f} labels on average" if sets else f"are {number(told['size'])} wide"
     made = f"{'Sets' if sets else 'Intervals'} made to hold the truth in {told['level']:.0%} of rows"
     text = f"{made} held it in {told['coverage']['value']:.1%}; they {what}."
     short = [f"{p['column']} = {p['group']}" for p in told["groups"] if p["coverage"]["high"] is not None and p["coverage"]["high"] < told["level"]]

@@ -155,4 +155,4 @@ def _histogram(values: np.ndarray, edges: np.ndarray) -> list[int]:
 
 
 def _whole(value: float) -> str:
-    return f"{value:.0f}" if value >= 10 or value == round(value) else f"{value:.1f}"
+    return f"{value:.0f}" if value >= 1 or value == 0 else "fewer than 1"

@@ -17,6 +17,7 @@ from emlyn.core.answers import Answers
 from emlyn.core.intervals import difference_of_proportions, mean_of, proportion, ratio_of_proportions, share
 from emlyn.core.reliability import observed_expected
 from emlyn.core.table import Column
+from emlyn.core.wording import number
 from emlyn.records.evaluation import Measure
 
 FEWEST = 20
@@ -25,12 +26,13 @@ TOLERANCE = 0.1
 SHUFFLES = 400
 MOST_GROUPS = 8
 WORDS = {
-    "selection": "flagged",
-    "tpr": "found when positive",
-    "fpr": "flagged wrongly when negative",
-    "precision": "right when flagged",
-    "error": "answered wrongly",
+    "selection": ("rows", "flagged"),
+    "tpr": ("positives", "found"),
+    "fpr": ("negatives", "flagged wrongly"),
+    "precision": ("flagged rows", "truly positive"),
+    "error": ("rows", "answered wrongly"),
 }
+"""Of whom a rate is counted, and what happened to them."""
 Rate = tuple[np.ndarray, np.ndarray]
 """(event (n,) bool, rows it is counted on (n,) bool)."""
 
@@ -152,7 +154,8 @@ def _gap(column: str, metric: str, table: dict[str, tuple[int, int]], chance: Ca
     a, b = (proportion(*enough[g], level=level) for g in (high, low))
     difference, ratio = difference_of_proportions(a, b), ratio_of_proportions(*enough[low], *enough[high], level=level)
     worst, best = (high, low) if metric in ("fpr", "error") else (low, high)
-    text = f"By {column}, {rate[high]:.0%} of {high} are {WORDS[metric]} against {rate[low]:.0%} of {low}"
+    whom, what = WORDS[metric]
+    text = f"By {column}: of the {whom} “{high}”, {rate[high]:.0%} are {what}, of “{low}” {rate[low]:.0%}"
     told = {"metric": metric, "worst": worst, "best": best, "difference": _plain(difference), "ratio": _plain(ratio), "sentence": text}
     return {**told, "p": chance(rate[high] - rate[low]), "tolerance": TOLERANCE, "smallest": min(n for _, n in enough.values())}
 
@@ -168,7 +171,7 @@ def _number_gap(column: str, a: Answers, labels: np.ndarray, names: list[str], s
     d = difference_of_proportions(means[high], means[low])  # square-and-add works for any two independent intervals
     found = Measure(d.value, d.low, d.high, d.n, "square-and-add of two t intervals")
     p = _shuffled(None, labels, errors, np.ones(len(errors), dtype=bool), seed)(d.value or 0.0)
-    text = f"By {column}, predictions are off by {means[high].value:.4g} for {high} against {means[low].value:.4g} for {low}"
+    text = f"By {column}: predictions are off by {number(means[high].value)} for “{high}”, by {number(means[low].value)} for “{low}”"
     told = {"metric": "error", "worst": high, "best": low, "difference": _plain(found), "ratio": None, "sentence": text}
     return {**told, "p": p, "tolerance": 2 * TOLERANCE * float(errors.mean()), "smallest": min(int((labels == g).sum()) for g in enough)}
 

@@ -14,6 +14,7 @@ from scipy import stats
 
 from emlyn.core.intervals import from_influence
 from emlyn.core.table import Column, Table
+from emlyn.core.wording import number
 
 TRIED = 12
 """Slices taken from the first half to the second."""
@@ -46,9 +47,9 @@ def slices_section(losses: np.ndarray, table: Table, half: np.ndarray, what: str
     found = [c for c in found if _excess(losses, c.rows, half) > 0]
     p = _chance(losses[~half], np.column_stack([c.rows[~half] for c in found]), seed) if found else np.ones(0)
     adjusted = stats.false_discovery_control(p) if len(p) else p
-    kept = [_told(c, losses, ~half, float(q)) for c, q in zip(found, adjusted, strict=True) if q < 0.05]
+    kept = [_told(c, losses, ~half, float(q), what) for c, q in zip(found, adjusted, strict=True) if q < 0.05]
     kept = _distinct(sorted(kept, key=lambda s: -s["difference"]["value"]))
-    words = [f"where {s['rule']} ({s['n']} rows): {what} {s['loss']:.3g} against {s['rest']:.3g}" for s in kept]
+    words = [f"where {s['rule']} ({s['n']} rows): {_loss(what, s['loss'])} against {_loss(what, s['rest'])}" for s in kept]
     text = "Works less well " + "; ".join(words) + "." if kept else f"No weak slice was confirmed among the {len(every):,} looked at."
     return {"confirmed": kept, "tested": len(found), "looked_at": len(every), "sentence": text}
 
@@ -101,15 +102,20 @@ def _chance(losses: np.ndarray, inside: np.ndarray, seed: int) -> np.ndarray:
     return np.asarray((1 + (drawn >= seen - 1e-12).sum(axis=0)) / (1 + SHUFFLES))
 
 
-def _told(c: Condition, losses: np.ndarray, rows: np.ndarray, p: float) -> dict[str, Any]:
+def _told(c: Condition, losses: np.ndarray, rows: np.ndarray, p: float, what: str) -> dict[str, Any]:
     inside, outside = c.rows & rows, ~c.rows & rows
     a, b = losses[inside], losses[outside]
     moves = np.r_[(a - a.mean()) / len(a), -(b - b.mean()) / len(b)]
     d = from_influence(float(a.mean() - b.mean()), moves)
-    text = f"Where {c.rule}, the loss is {a.mean():.3g} against {b.mean():.3g} elsewhere."
+    text = f"Works less well where {c.rule}: {_loss(what, a.mean())} against {_loss(what, b.mean())} elsewhere."
     difference = {"value": d.value, "low": d.low, "high": d.high, "n": len(moves), "method": d.method}
     told = {"rule": c.rule, "columns": list(c.columns), "n": int(inside.sum()), "loss": float(a.mean()), "rest": float(b.mean())}
     return {**told, "difference": difference, "p": p, "sentence": text}
+
+
+def _loss(what: str, mean: float) -> str:
+    """A mean loss in words: squared errors as their root, in the unit of the target."""
+    return f"typical error {number(float(np.sqrt(mean)))}" if what == "squared error" else f"{what} {number(float(mean))}"
 
 
 def _distinct(kept: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -77,6 +77,7 @@ from emlyn.core.sections import quick_sections
 from emlyn.core.selection import OutOfFold, chosen, corrected
 from emlyn.core.table import Table
 from emlyn.core.trials import Trials
+from emlyn.core.wording import number, signed
 from emlyn.records.data_card import DataCard
 from emlyn.records.evaluation import Evaluation, Measure, Verdict
 from emlyn.records.finding import Finding
@@ -131,8 +132,10 @@ def evaluate_stored(stored: OutOfFold, asked: Dataset, problem: Problem, context
     how = "cross-validation corrected for selection" if honest else "one fold, not corrected for selection"
     evaluation = evaluate_answers(answers, problem, context, how, asked)
     naive, value = m.score(stored.truth, shown, stored.weight), evaluation.metrics[m.name].value
-    told = "unknown" if value is None else f"{value:.4g}"
-    text = f"Choosing among {len(stored.candidates)} candidates made {m.label or m.name} look like {naive:.4g}; corrected for that it is {told}."
+    told = "unknown" if value is None else number(value, 4)
+    text = (
+        f"Choosing among {len(stored.candidates)} candidates made {m.label or m.name} look like {number(naive, 4)}; corrected for that it is {told}."
+    )
     section = {"candidates": len(stored.candidates), "naive": naive, "corrected": value, "sentence": text}
     folds = _folds(stored, prediction, m, evaluation.metrics[m.name])
     found = replace(evaluation, sections={**evaluation.sections, "selection": section, "folds": folds})
@@ -232,7 +235,7 @@ def _worries(evaluation: Evaluation, problem: Problem, findings: Sequence[Findin
     if gain is None or gain.value is None or gain.low is None or gain.high is None:
         stop.append(f"cannot tell whether it is better than guessing: {gain.method if gain else 'not compared'} ({events} rows of the rarer class)")
     elif not (better(gain.low, 0.0) and better(gain.high, 0.0)):
-        stop.append(f"not shown to be better than guessing: the difference may be {gain.low:+.3g} to {gain.high:+.3g}")
+        stop.append(f"not shown to be better than guessing: the difference may be {signed(gain.low)} to {signed(gain.high)}")
     if events < FEW_EVENTS:
         what = "rows of the rarer class" if problem.task != "regression" else "rows"
         care.append(f"rests on only {events} {what}: the true value may lie anywhere in {_range(evaluation.metrics[problem.metric])}")
@@ -266,7 +269,7 @@ def _vague(evaluation: Evaluation, problem: Problem) -> list[str]:
     if gain is None or not gain.value or gain.low is None or gain.high is None:
         return []
     if gain.high - gain.low > abs(gain.value):
-        return [f"how much better than guessing is uncertain: {abs(gain.value):.3g}, perhaps only {min(abs(gain.low), abs(gain.high)):.3g}"]
+        return [f"how much better than guessing is uncertain: {number(abs(gain.value))}, perhaps only {number(min(abs(gain.low), abs(gain.high)))}"]
     return []
 
 
@@ -311,7 +314,7 @@ def _decision(a: Answers, problem: Problem) -> dict[str, Any]:
         points.append({"name": name, "threshold": t, "why": why, **measured, "net_benefit": c.net_benefit(odds) if np.isfinite(odds) else None})
     costs = None if problem.cost_fp is None and problem.cost_fn is None else {"fp": problem.cost_fp or 1.0, "fn": problem.cost_fn or 1.0}
     left = "the other operating points are read off these rows, so what they bring is slightly rosy; only `chosen` was fixed before"
-    why = f"Flags a row from a probability of {a.threshold:.3g}: {a.threshold_why}."
+    why = f"Flags a row from a probability of {number(a.threshold)}: {a.threshold_why}."
     told = {"threshold": a.threshold, "why": a.threshold_why, "costs": costs, "capacity": problem.capacity}
     return {**told, "points": points, "sentence": why, "left_out": left}
 
@@ -324,8 +327,8 @@ def _range(found: Measure) -> str:
     if found.value is None:
         return "unknown"
     if found.low is None or found.high is None:
-        return f"{found.value:.3g} ({found.method})"
-    return f"{found.value:.3g} ({found.low:.3g} to {found.high:.3g})"
+        return f"{number(found.value)} ({found.method})"
+    return f"{number(found.value)} ({number(found.low)} to {number(found.high)})"
 
 
 def _difference_words(difference: Measure | None, m: Metric, against: str) -> str:
@@ -335,4 +338,4 @@ def _difference_words(difference: Measure | None, m: Metric, against: str) -> st
     better = m.better(difference.low, 0.0) and m.better(difference.high, 0.0)
     worse = m.better(0.0, difference.low) and m.better(0.0, difference.high)
     word = "better than" if better else "worse than" if worse else "not shown to differ from"
-    return f"{label} is {word} the {against}: by {difference.value:+.3g} ({difference.low:+.3g} to {difference.high:+.3g})."
+    return f"{label} is {word} the {against}: by {signed(difference.value)} ({signed(difference.low)} to {signed(difference.high)})."

@@ -6,6 +6,7 @@ import sys
 import time
 from typing import Any
 
+from emlyn.core import wording
 from emlyn.events import Event
 
 STAGES = {
@@ -26,7 +27,7 @@ QUIET = {"stage.start", "stage.end", "budget"}
 
 def number(value: Any) -> str:
     """A score with four significant digits."""
-    return "-" if value is None or value != value else f"{value:.4g}"
+    return "-" if value is None or value != value else wording.number(value, 4)
 
 
 class Lines:

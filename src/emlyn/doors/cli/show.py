@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+from emlyn.core import wording
+
 COLORS = {"fail": 31, "warn": 33, "info": 36, "use": 32, "use with care": 33, "do not use yet": 31}
 MARKS = {"fail": "✗", "warn": "!", "info": "·"}
 SHOWN = 8
@@ -32,7 +34,7 @@ def dim(text: str) -> str:
 
 
 def number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
+    return "-" if value is None else wording.number(value, 4)
 
 
 def measure(name: str, m: dict[str, Any]) -> str:

@@ -1,0 +1,27 @@
+"""Numbers as people read them, the same in every sentence, table and report."""
+
+from __future__ import annotations
+
+import math
+
+MOST_DIGITS = 7
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """`digits` significant digits (more where 0.9996 would else read 1), thousands apart, a dash for none."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    if abs(value) < 1e-12:
+        return "0"
+    if abs(value) >= 1e15 or abs(value) < 1e-4:
+        return f"{value:.{digits - 1}e}"
+    while digits < MOST_DIGITS and abs(value) < 1 and abs(round(value, digits)) == 1:
+        digits += 1
+    places = digits - 1 - math.floor(math.log10(abs(value)))
+    text = f"{round(value, places):,.{max(places, 0)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """The same with its sign: `+0.012`."""
+    return f"{'+' if value > 0 else ''}{number(value, digits)}"

@@ -150,20 +150,16 @@ def _coded_from_arrow(array: Any) -> Column:
     codes = np.empty(len(array), dtype=np.int32)
     start = 0
     for chunk in chunks:
-        stop = start + len(chunk)
-        codes[start:stop] = (
-            chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False) if chunk.null_count else chunk.indices.to_numpy(zero_copy_only=False)
-        )
-        start = stop
-    levels = (
-        chunks[0].dictionary.to_pylist() if not pa.types.is_string(chunks[0].dictionary.type) else chunks[0].dictionary.to_numpy(zero_copy_only=False)
-    )
+        indices = chunk.indices.fill_null(-1) if chunk.null_count else chunk.indices
+        codes[start : start + len(chunk)] = indices.to_numpy(zero_copy_only=False)
+        start += len(chunk)
+    levels = chunks[0].dictionary.to_pylist()
     return _recoded(codes, levels)
 
 
-def _recoded(codes: np.ndarray, levels: Sequence[Any] | np.ndarray) -> Column:
+def _recoded(codes: np.ndarray, levels: list[Any]) -> Column:
     """Codes into any values as a text column: values written out, duplicates among them joined, nulls to -1."""
-    texts = [cell_text(level) for level in (levels.tolist() if isinstance(levels, np.ndarray) else levels)]
+    texts = [level if type(level) is str else cell_text(level) for level in levels]
     if None not in texts and len(set(texts)) == len(texts):
         return Column("text", codes.astype(np.int32, copy=False), np.array(texts, dtype=object))
     index: dict[str, int] = {}

@@ -24,7 +24,12 @@ class Evened:
     unclosed: int = 0
     comments: int = 0
     first: str = ""
-    """The first row that was changed."""
+    """The first row that was changed, for an error's message: it is never stored."""
+    first_row: int = 0
+
+    def remember(self, row: int, text: str) -> None:
+        if not self.first_row:
+            self.first_row, self.first = row, f"row {row}: {text[:60]!r}"
 
     @property
     def changed(self) -> int:
@@ -35,9 +40,11 @@ class Evened:
         notes = [f"{self.comments} comment lines left out"] if self.comments else []
         if self.short or self.long:
             how = f"{self.short} filled up, {self.long} joined at the end"
-            notes.append(f"{self.short + self.long} of {self.rows} rows had another number of cells than the header: {how} (first: {self.first})")
+            notes.append(
+                f"{self.short + self.long} of {self.rows} rows had another number of cells than the header: {how} (the first is row {self.first_row})"
+            )
         if self.unclosed:
-            notes.append(f"{self.unclosed} rows had a quote that was never closed; it was left out (first: {self.first})")
+            notes.append(f"{self.unclosed} rows had a quote that was never closed; it was left out (the first is row {self.first_row})")
         return notes
 
 
@@ -90,7 +97,7 @@ def _quoted(lines: list[bytes], at: int, width: int, dialect: Dialect, found: Ev
                 return cells, len(texts)
             break
     found.unclosed += 1
-    found.first = found.first or f"row {found.rows + 1}: {texts[0][:60]!r}"
+    found.remember(found.rows + 1, texts[0])
     return [cell.strip().strip(dialect.quote) for cell in texts[0].split(dialect.delimiter)], 1
 
 
@@ -107,14 +114,14 @@ def _record(texts: list[str], dialect: Dialect, *, strict: bool = False) -> list
 
 def _fitted(cells: list[str], width: int, dialect: Dialect, found: Evened) -> bytes:
     if len(cells) != width:
-        first = f"row {found.rows}: {dialect.delimiter.join(cells)[:60]!r}"
+        text = dialect.delimiter.join(cells)
         if len(cells) < width:
             found.short += 1
-            found.first = found.first or first
+            found.remember(found.rows, text)
             cells = cells + [""] * (width - len(cells))
         elif any(cell.strip() for cell in cells[width:]):
             found.long += 1
-            found.first = found.first or first
+            found.remember(found.rows, text)
             cells = [*cells[: width - 1], dialect.delimiter.join(cells[width - 1 :])]
         else:
             cells = cells[:width]

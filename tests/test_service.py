@@ -20,13 +20,15 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from emlyn.core.frames import to_table
-from emlyn.errors import ModelError, OptionError, WorkspaceError
+from emlyn.errors import DataError, ModelError, OptionError, WorkspaceError
+from emlyn.service.feedback import add_labels
 from emlyn.service.limits import RateLimit, TooMuch
 from emlyn.service.pool import Pool
 from emlyn.service.prediction_log import Label, PredictionLog, Record, Reply
 from emlyn.service.scorer import Margin, Scorer, example_row
 from emlyn.service.service import Ask
 from emlyn.service.tokens import SCOPES, Tokens
+from postgresql import postgresql_server
 from service_kit import BAD, CONTRACT, PRICE, ROW, FakeModel, LogSettings, Settings, kit, probability, served
 
 CELLS = st.one_of(
@@ -170,6 +172,21 @@ def test_what_is_acknowledged_is_in_the_database(tmp_path):
     log.close()
 
 
+def test_postgresql_keeps_the_log_as_sqlite_does():
+    with postgresql_server() as url:
+        log = PredictionLog(url)
+        log.write([record(1), record(2, key="k", cells='{"a": "\\u0000"}')]).result(10)
+        log.write([Label('"yes"', prediction_id="id1"), Label('"no"', model="churn", key="k"), Reply("a/1", time.time(), "x", b"one")]).result(10)
+        assert [(r["prediction_id"], r["label"]) for r in log.labelled("churn")] == [("id1", '"yes"'), ("id2", '"no"')]
+        assert log.reply("a/1").reply == b"one"
+        assert log.known(["id1", "nobody"]) == {"id1"}
+        waiting = [log.write([record(i)]) for i in range(300)]
+        for done in waiting:
+            done.result(10)
+        assert len(log.records("churn")) == 302
+        log.close()
+
+
 def test_an_acknowledged_record_survives_a_killed_process(tmp_path):
     """The child writes and prints each acknowledged id; it is killed at a random moment, five times on the same file."""
     code = f"""
@@ -205,6 +222,25 @@ def test_labels_join_by_prediction_id_and_by_key_and_the_latest_counts(tmp_path)
     assert [(r["prediction_id"], json.loads(r["label"])) for r in log.labelled("churn")] == [("id1", "yes"), ("id2", "no")]
     assert log.forget(key="customer-7") == 3
     assert [r["prediction_id"] for r in log.labelled("churn")] == ["id1"]
+    log.close()
+
+
+@pytest.mark.parametrize(("name", "target"), [("prediction_id", "label"), ("prediction_id", "churn"), ("key", "churn"), ("customer", "churn")])
+def test_labels_come_from_a_table_too(tmp_path, name, target):
+    log = PredictionLog(f"sqlite:///{tmp_path / 'p.db'}")
+    log.write([record(i, key=f"c{i}") for i in range(5)]).result(5)
+    prefix = "id" if name == "prediction_id" else "c"
+    table = to_table({name: [f"{prefix}{i}" for i in (0, 1, 1, 2)] + [None, "stranger"], target: ["no", "no", "yes", None, "yes", "yes"]})
+    found = add_labels(log, table, "churn", "churn", key="customer" if name == "customer" else "")
+    assert found == {"labels": 4, "left_out": 2, "joined": 2, "unknown": 1 if name == "prediction_id" else 0}
+    assert [json.loads(r["label"]) for r in log.labelled("churn")] == ["no", "yes"]
+    log.close()
+
+
+def test_labels_without_their_columns_say_which_are_needed(tmp_path):
+    log = PredictionLog(f"sqlite:///{tmp_path / 'p.db'}")
+    with pytest.raises(DataError, match="prediction_id"):
+        add_labels(log, to_table({"a": [1], "churn": [1]}), "churn", "churn")
     log.close()
 
 

@@ -263,8 +263,22 @@ def test_another_table_that_drifted_is_told() -> None:
     found = {f.id: f for f in compare(raw, there, card, problem, context())}
     assert "structure.drift:speed" in found
     assert "structure.drift:size" not in found
+    assert "structure.overlap" not in found
     assert found["structure.columns:gone"].columns == ("rank",)
     assert found["structure.columns:new"].columns == ("extra",)
+
+
+def test_rows_that_are_in_both_tables_are_told() -> None:
+    raw, card, problem = framed(honest(800), target="y")
+    fresh, _, _ = framed(honest(300, seed=9), target="y")
+    mixed = honest(300, seed=9)
+    seen = honest(800)
+    half = {name: np.concatenate([np.asarray(v)[:150], np.asarray(seen[name])[:150]]) for name, v in mixed.items()}
+    there, _, _ = framed(half, target="y")
+    found = {f.code: f for f in compare(raw, there, card, problem, context())}
+    assert found["structure.overlap"].effect is not None
+    assert found["structure.overlap"].effect.value == 0.5
+    assert "structure.overlap" not in {f.code for f in compare(raw, fresh, card, problem, context())}
 
 
 def test_traps_are_caught_on_a_plain_table() -> None:

@@ -21,6 +21,7 @@ from emlyn.checks._say import (
 from emlyn.core.check import Check, Material, Outcome, outcome
 from emlyn.core.splits import TWINS, count_twins
 from emlyn.core.structure import find_entities
+from emlyn.core.table import row_hashes
 from emlyn.plugins import hook
 from emlyn.records.finding import Effect
 
@@ -209,6 +210,35 @@ def drift(m: Material) -> Outcome:
     return outcome(findings)
 
 
+def overlap(m: Material) -> Outcome:
+    """Rows of the other table that are also in this one: judged on them, a model is judged on what it has seen (a hash join over shared columns)."""
+    here, there = given(m.table), given(m.reference)
+    shared = [n for n in given(m.problem).features if n in here and n in there]
+    whole = m.whole if m.whole is not None and all(n in m.whole for n in shared) else None
+    if len(shared) < 2 or there.rows < 20 or sum(np.log(max(2, len(np.unique(there[n].values)))) for n in shared) < np.log(100 * there.rows):
+        return outcome()
+    known = row_hashes(here, shared)
+    same = np.isin(row_hashes(there, shared), known)
+    if same.mean() <= 0.01:
+        return outcome()
+    part = f" of a sample of {here.rows:,}" if whole is not None and whole.rows > here.rows else ""
+    return outcome(
+        [
+            found(
+                "structure.overlap",
+                "warn",
+                (),
+                f"{int(same.sum()):,} of {there.rows:,} rows of the other table are also in this one.",
+                detail=f"Equal in all {len(shared)} shared features with one{part}.",
+                n=there.rows,
+                effect=Effect("share of rows", float(same.mean())),
+                why="If the other table is a test, it judges the model partly on rows it has learned from.",
+                fix="take these rows out of the test",
+            )
+        ]
+    )
+
+
 @hook
 def emlyn_checks() -> list[Check]:
     return [
@@ -216,5 +246,6 @@ def emlyn_checks() -> list[Check]:
         Check("structure.twins", "rows with equal features", ("whole", "problem"), twins),
         Check("structure.time", "answers that change over time", ("problem", "data"), time, source="Spearman correlation"),
         Check("structure.sites", "places that differ", ("table", "problem", "data"), sites, source="Kruskal, Wallis 1952; Benjamini-Hochberg"),
+        Check("structure.overlap", "rows that are in both tables", ("table", "reference", "problem"), overlap, source="hash join"),
         Check("structure.drift", "another table that differs", ("table", "reference"), drift, source="domain classifier, one column at a time"),
     ]

@@ -57,9 +57,16 @@ def compare(raw: Table, other: Table, card: DataCard, problem: Problem, context:
 
 
 def _other_columns(names: dict[str, list[str]], rows: int) -> list[Finding]:
-    says = {"gone": "are in this table alone", "new": "are in the other table alone"}
+    says = {"gone": "Only this table has", "new": "Only the other table has"}
     return [
-        Finding(f"structure.columns:{kind}", "structure.columns", "warn", f"{', '.join(found[:5])} {says[kind]}.", columns=tuple(found), n=rows)
+        Finding(
+            f"structure.columns:{kind}",
+            "structure.columns",
+            "warn",
+            f"{says[kind]} {', '.join(found[:5])}{' and others' if len(found) > 5 else ''}.",
+            columns=tuple(found),
+            n=rows,
+        )
         for kind, found in names.items()
         if found
     ]

@@ -161,20 +161,28 @@ def _holds(found: Measure, value: float) -> bool:
 
 
 def test_a_correction_for_selection_takes_the_luck_out() -> None:
-    """Forty recipes that all guess: the best looks good, the corrected score is chance."""
-    rng, naive, honest = np.random.default_rng(7), [], []
-    for _ in range(20):
-        truth, fold = rng.integers(0, 2, 300), np.arange(300) % 5
-        p = rng.uniform(0.2, 0.8, (40, 300))
+    """Fifteen recipes that all guess: the chosen blend looks good, the corrected score is chance."""
+    rng, naive, honest, m = np.random.default_rng(7), [], [], metric("roc_auc")
+    for _ in range(15):
+        truth, fold = rng.integers(0, 2, 200), np.arange(200) % 5
+        p = rng.uniform(0.2, 0.8, (15, 200))
         stored = OutOfFold([np.column_stack([1 - q, q]) for q in p], fold, truth)
-        m = metric("roc_auc")
         naive.append(m.score(truth, blend(stored.candidates, greedy_weights(stored.candidates, truth, m)), None))
         honest.append(m.score(truth, corrected(stored, m, calibrate=False), None))
-    assert np.mean(naive) > 0.6
-    assert abs(np.mean(honest) - 0.5) < 3 * 0.033 / np.sqrt(20)
+    assert np.mean(naive) > 0.57
+    assert abs(np.mean(honest) - 0.5) < 4 * 0.042 / np.sqrt(15)
 
 
 def test_a_choice_made_on_one_fold_cannot_be_judged() -> None:
     p = np.full((10, 2), 0.5)
     with pytest.raises(ValueError, match="only fold"):
         corrected(OutOfFold([p, p], np.zeros(10, int), np.arange(10) % 2), metric("log_loss"), calibrate=False)
+
+
+@pytest.mark.parametrize(("low", "value", "high"), [(0.8, 0.9, 0.95), (2.0, 3.0, 5.0), (-0.1, 0.2, 0.6)])
+def test_a_wider_interval_stays_on_its_scale(low: float, value: float, high: float) -> None:
+    found = intervals.widened(Measure(value, low, high, 100, "t"), 1.5, "for a reason")
+    assert found.low < low < value < high < found.high
+    assert (low < 0) == (found.low < 0)
+    assert (high < 1) == (found.high < 1)
+    assert "1.50 times as wide for a reason" in found.method

@@ -134,7 +134,7 @@ class _Space:
 
     def distances(self, rows: np.ndarray, to: Table | None = None) -> np.ndarray:
         """Mean scaled difference (m,) of existing rows to the row, or to another."""
-        return self._to(self.row if to is None else to)[rows]
+        return np.asarray(self._to(self.row if to is None else to)[rows])
 
     def mixed(self, k: int, names: Sequence[str]) -> Table:
         """The row with these cells taken from existing row k."""
@@ -149,7 +149,7 @@ class _Space:
         return Table(columns)
 
     def _to(self, one: Table) -> np.ndarray:
-        return np.mean([_difference(self.table[n], one[n], self.scale[n]) for n in self.names], axis=0)
+        return np.asarray(np.mean([_difference(self.table[n], one[n], self.scale[n]) for n in self.names], axis=0))
 
 
 def _range(column: Column) -> float:

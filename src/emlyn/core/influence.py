@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from emlyn.core.metrics import CLIP, auc
+from emlyn.core.metrics import auc, brier_rows, log_loss_rows
 
 Rows = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
@@ -56,7 +56,7 @@ def _of_auc(positive: np.ndarray, score: np.ndarray, w: np.ndarray) -> np.ndarra
 def _roc_auc(y: np.ndarray, p: np.ndarray, w: np.ndarray) -> np.ndarray:
     if p.shape[1] == 2:
         return _of_auc(y == 1, p[:, 1], w)
-    present = [k for k in range(p.shape[1]) if 0 < (y == k).sum() < len(y)]
+    present = [k for k in np.unique(y).astype(int) if (y == k).sum() < len(y)]
     return np.asarray(sum(_of_auc(y == k, p[:, k], w) for k in present) / max(len(present), 1))
 
 
@@ -80,13 +80,11 @@ def _average_precision(y: np.ndarray, p: np.ndarray, w: np.ndarray) -> np.ndarra
 
 
 def _log_loss(y: np.ndarray, p: np.ndarray, w: np.ndarray) -> np.ndarray:
-    q = np.clip(p, CLIP, 1.0)
-    return of_mean(-np.log((q / q.sum(axis=1, keepdims=True))[np.arange(len(y)), y.astype(np.int64)]), w)
+    return of_mean(log_loss_rows(y, p), w)
 
 
 def _brier(y: np.ndarray, p: np.ndarray, w: np.ndarray) -> np.ndarray:
-    hot = y[:, None] == np.arange(p.shape[1])
-    return of_mean(((p - hot) ** 2).sum(axis=1) / (2 if p.shape[1] == 2 else 1), w)
+    return of_mean(brier_rows(y, p), w)
 
 
 def _accuracy(y: np.ndarray, p: np.ndarray, w: np.ndarray) -> np.ndarray:

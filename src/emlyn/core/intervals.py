@@ -5,6 +5,7 @@ Where no honest interval exists `low` and `high` are None and `method` says why.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -209,6 +210,22 @@ def by_cluster(rows: np.ndarray, cluster: np.ndarray | None) -> np.ndarray:
     return rows if cluster is None else np.bincount(np.unique(cluster, return_inverse=True)[1], weights=rows)
 
 
+def widened(found: Measure, factor: float, why: str) -> Measure:
+    """The same value with an interval `factor` times as wide, on the log-odds or log scale where the limits allow it."""
+    if found.value is None or found.low is None or found.high is None or factor == 1.0:
+        return found
+    limits = (found.low, found.value, found.high)
+    if found.low > 0 and found.high < 1:
+        there, back = (lambda v: float(np.log(v / (1 - v)))), _expit
+    elif found.low > 0:
+        there, back = (lambda v: float(np.log(v))), (lambda v: float(np.exp(v)))
+    else:
+        there, back = float, float
+    low, middle, high = (there(v) for v in limits)
+    ends = back(middle - factor * (middle - low)), back(middle + factor * (high - middle))
+    return Measure(found.value, ends[0], ends[1], found.n, f"{found.method}; {factor:.2f} times as wide {why}")
+
+
 def smallest_class(truth: np.ndarray, classes: int) -> int:
     """Rows of the rarest class, counting those of the table's classes that are absent here as zero for two classes only."""
     counts = np.bincount(truth.astype(np.int64), minlength=classes)
@@ -288,6 +305,7 @@ def _hall(z: float, skew: float) -> float:
     return float(3 / skew * (np.cbrt(1 + skew * z - skew * skew / 6) - 1))
 
 
+@functools.lru_cache(4096)
 def _quantile(level: float, df: float | None = None) -> float:
     tail = 1 - (1 - level) / 2
     return float(stats.norm.ppf(tail) if df is None or df > 500 else stats.t.ppf(tail, df))

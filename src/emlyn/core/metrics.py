@@ -57,7 +57,7 @@ def auc(positive: np.ndarray, score: np.ndarray, weight: np.ndarray | None = Non
 def _roc_auc(y: np.ndarray, p: np.ndarray, w: np.ndarray | None) -> float:
     if p.shape[1] == 2:
         return auc(y == 1, p[:, 1], w)
-    values = [auc(y == k, p[:, k], w) for k in range(p.shape[1])]
+    values = [auc(y == k, p[:, k], w) for k in np.unique(y).astype(int)]
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
 
@@ -77,11 +77,11 @@ def log_loss_rows(y: np.ndarray, p: np.ndarray) -> np.ndarray:
 
 
 def brier_rows(y: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """Squared distance to the truth (n,): of the positive class for two classes, summed over classes for more."""
     if p.shape[1] == 2:
         return (p[:, 1] - (y == 1)) ** 2
-    hot = np.zeros_like(p)
-    hot[np.arange(len(y)), y.astype(np.int64)] = 1.0
-    return ((p - hot) ** 2).sum(axis=1)
+    own = p[np.arange(len(y)), y.astype(np.int64)]
+    return np.einsum("ij,ij->i", p, p) - 2 * own + 1
 
 
 def error_rows(y: np.ndarray, p: np.ndarray) -> np.ndarray:

@@ -61,6 +61,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
+from scipy import stats
 
 from emlyn import plugins
 from emlyn.context import Context
@@ -71,10 +72,10 @@ from emlyn.core.curves import binary_plots, class_plots, natural, number_plots
 from emlyn.core.dataset import Dataset
 from emlyn.core.decision import balanced_threshold, choose_threshold, cost_odds, counts, threshold_for_sensitivity
 from emlyn.core.ensembling import blend
-from emlyn.core.intervals import over_folds, paired_difference
+from emlyn.core.intervals import over_folds, paired_difference, widened
 from emlyn.core.metrics import Metric, metric
 from emlyn.core.sections import quick_sections
-from emlyn.core.selection import OutOfFold, chosen, corrected
+from emlyn.core.selection import OutOfFold, chosen, corrected, width_factor
 from emlyn.core.table import Table
 from emlyn.core.trials import Trials
 from emlyn.core.wording import number, signed
@@ -125,21 +126,33 @@ def evaluate_stored(stored: OutOfFold, asked: Dataset, problem: Problem, context
     m, calibrate = metric(problem.metric), problem.task in ("binary", "multiclass")
     weights, calibration = chosen(stored, m, calibrate=calibrate, seed=context.seed)
     shown = calibration.apply(blend(stored.candidates, weights))
-    honest = len(np.unique(stored.fold)) > 1
-    prediction = corrected(stored, m, calibrate=calibrate, seed=context.seed) if honest else shown
+    folds = len(np.unique(stored.fold))
+    prediction = corrected(stored, m, calibrate=calibrate, seed=context.seed, seconds=0.4 * context.budget.until("evaluate")) if folds > 1 else shown
     threshold, why = choose_threshold(shown[:, -1], problem, stored.weight) if problem.task == "binary" else (None, "")
     answers = Answers(stored.truth, prediction, stored.weight, asked.group, threshold, why)
-    how = "cross-validation corrected for selection" if honest else "one fold, not corrected for selection"
-    evaluation = evaluate_answers(answers, problem, context, how, asked)
+    how = "cross-validation corrected for selection" if folds > 1 else "one fold, not corrected for selection"
+    evaluation = _widened(evaluate_answers(answers, problem, context, how, asked), width_factor(folds))
     naive, value = m.score(stored.truth, shown, stored.weight), evaluation.metrics[m.name].value
     told = "unknown" if value is None else number(value, 4)
     text = (
         f"Choosing among {len(stored.candidates)} candidates made {m.label or m.name} look like {number(naive, 4)}; corrected for that it is {told}."
     )
     section = {"candidates": len(stored.candidates), "naive": naive, "corrected": value, "sentence": text}
-    folds = _folds(stored, prediction, m, evaluation.metrics[m.name])
-    found = replace(evaluation, sections={**evaluation.sections, "selection": section, "folds": folds})
-    return replace(found, findings=model_findings(found, problem))
+    return deepened(evaluation, {"selection": section, "folds": _folds(stored, prediction, m, evaluation.metrics[m.name])}, problem)
+
+
+def _widened(evaluation: Evaluation, factor: float) -> Evaluation:
+    """Every interval of the model, wider by what the draw of the training rows adds; the baseline learned nothing, so it stays."""
+    why = "for the draw of the training rows"
+    metrics = {name: widened(found, factor, why) for name, found in evaluation.metrics.items()}
+    gain, sections = evaluation.comparison, dict(evaluation.sections)
+    if gain is not None and gain.low is not None and gain.high is not None and gain.value is not None:
+        low, high = (gain.value + factor * (v - gain.value) for v in (gain.low, gain.high))
+        gain = replace(gain, low=low, high=high, method=f"{gain.method}; {factor:.2f} times as wide {why}")
+        told = sections["comparison"]
+        p = None if told["p"] is None else float(2 * stats.norm.sf(stats.norm.isf(told["p"] / 2) / factor))
+        sections["comparison"] = {**told, "p": p, "difference": _plain(gain), "sentence": _difference_words(gain, metric(told["metric"]), told["against"])}
+    return replace(evaluation, metrics=metrics, comparison=gain, sections=sections)
 
 
 def model_findings(evaluation: Evaluation, problem: Problem) -> tuple[Finding, ...]:

@@ -151,7 +151,8 @@ def _widened(evaluation: Evaluation, factor: float) -> Evaluation:
         gain = replace(gain, low=low, high=high, method=f"{gain.method}; {factor:.2f} times as wide {why}")
         told = sections["comparison"]
         p = None if told["p"] is None else float(2 * stats.norm.sf(stats.norm.isf(told["p"] / 2) / factor))
-        sections["comparison"] = {**told, "p": p, "difference": _plain(gain), "sentence": _difference_words(gain, metric(told["metric"]), told["against"])}
+        text = _difference_words(gain, metric(told["metric"]), told["against"])
+        sections["comparison"] = {**told, "p": p, "difference": _plain(gain), "sentence": text}
     return replace(evaluation, metrics=metrics, comparison=gain, sections=sections)
 
 

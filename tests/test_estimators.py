@@ -52,6 +52,13 @@ def test_dirty_tables_are_learned_from(people):
     assert (model.predict(table) == model.classes_[p.argmax(axis=1)]).all()
 
 
+def test_what_is_noticed_is_listed_and_nothing_is_left_out(people):
+    table, label, _ = people
+    model = emlyn.Classifier(trials=3).fit(table.assign(copy=label), label)
+    assert any(f.code.startswith("leakage") and "copy" in f.columns for f in model.findings_)
+    assert "copy" in {rule.name for rule in model.model_.contract.columns}
+
+
 def test_rows_asked_about_may_look_otherwise(people):
     """Unseen categories, missing cells and other dtypes get an answer."""
     table, _, age = people

@@ -20,12 +20,14 @@ from emlyn.core import units
 from emlyn.core.contract import conform, contract_of
 from emlyn.core.dataset import rows_dataset
 from emlyn.core.frames import to_table
+from emlyn.core.inspection import inspect, material, view
 from emlyn.core.machine import usable_cores
 from emlyn.core.metrics import metrics_for
 from emlyn.core.model import Model
 from emlyn.core.reader import Read
-from emlyn.core.table import Table
+from emlyn.core.table import Column, Table, number_column
 from emlyn.errors import OptionError
+from emlyn.records.data_card import DataCard
 from emlyn.records.finding import Finding
 from emlyn.records.journal import Trial
 from emlyn.records.options import TrainOptions
@@ -70,14 +72,16 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
             Budget(math.inf if self.trials is not None else budget, began, shares=SHARES), seed=seed % (2**31), threads=_threads(self.n_jobs)
         )
         options = TrainOptions(target=problem.target, metric=problem.metric, budget=budget, trials=_trials(self.trials), seed=context.seed)
-        card = profile(Read(raw, "X"), TrainOptions(), context)
+        target = _free_name(raw)
+        whole = raw.with_columns({target: _target_column(answers, problem)})
+        card = profile(Read(whole, "X"), TrainOptions(target=target), context)
         contract = contract_of(card, tuple(raw), raw)
         data = rows_dataset(conform(raw, contract).table, answers, classes=len(problem.classes), weight=weight)
-        problem = replace(problem, features=tuple(raw), rows=len(data))
+        problem = replace(problem, target=target, features=tuple(raw), rows=len(data))
+        self.findings_: list[Finding] = _noticed(whole, card, problem, context)
         trials = search(plan(problem, data, options, context), data, problem, context)
         self.model_: Model = ensemble(trials, data, problem, context).with_contract(contract)
         self.leaderboard_: tuple[Trial, ...] = trials.records()
-        self.findings_: list[Finding] = []
 
     def _answers(self, X: Any) -> np.ndarray:
         """Answers (n, width) to the rows of X."""
@@ -198,6 +202,32 @@ def _weights(sample_weight: Any, raw: Table) -> tuple[np.ndarray | None, np.ndar
         return None, np.ones(raw.rows, dtype=bool)
     weight = np.asarray(_check_sample_weight(sample_weight, np.zeros((raw.rows, 1)), dtype=np.float64, ensure_non_negative=True))
     return (None if (weight == weight[0]).all() else weight), weight > 0
+
+
+def _free_name(raw: Table) -> str:
+    """A name for the target that no column has."""
+    name = "y"
+    while name in raw:
+        name += "_"
+    return name
+
+
+def _target_column(answers: np.ndarray, problem: Problem) -> Column:
+    if not problem.classes:
+        return number_column(answers)
+    return Column("category", answers.astype(np.int32), np.array(problem.classes, dtype=object))
+
+
+def _noticed(whole: Table, card: DataCard, problem: Problem, context: Context) -> list[Finding]:
+    """What the quick checks see in these rows; nothing is repaired or left out."""
+    seen = view(whole, card, problem, context.seed, context.threads)
+    found = inspect(
+        material(whole, card, problem, seen),
+        seen.positions,
+        lambda: context.budget.until("audit"),
+        lambda check: not {"probe"} & set(check.needs) and not check.slow,
+    )
+    return list(found.findings.values())
 
 
 def _metric(name: str | None, task: Any) -> Any:

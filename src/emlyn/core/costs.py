@@ -18,6 +18,8 @@ _PRIOR: dict[str, tuple[float, float, float]] = {
 }
 """learner -> (seconds of one fold at 1,000 rows x 10 columns on one core, exponent of rows, exponent of columns): least squares over
 the folds of 14 tables with 142 to 6,600 rows; a fold of one learner differs from it by a factor of about 2."""
+_BY_CLASSES = {"linear": 1.0, "lightgbm": 0.6, "catboost": 0.6}
+"""Exponent of the classes beyond the first."""
 _UNKNOWN = (1.0, 0.8, 0.5)
 _BYTES_PER_CELL = {"baseline": 2.0, "lightgbm": 10.0, "catboost": 24.0}
 """Bytes that a fit takes per cell of the table it learns from, beyond the table itself."""
@@ -41,7 +43,7 @@ class Costs:
     def prior(self, recipe: Recipe) -> float:
         """Seconds of one fold as shipped, on one core."""
         base, by_rows, by_columns = _PRIOR.get(recipe.learner, _UNKNOWN)
-        several = max(1.0, (self.classes - 1) ** 0.8) if self.classes > 2 else 1.0
+        several = float(self.classes - 1) ** _BY_CLASSES.get(recipe.learner, 0.2) if self.classes > 2 else 1.0
         return float(base * (self.rows / 1_000) ** by_rows * (self.columns / 10) ** by_columns * several) * _effort(recipe)
 
     def learn(self, recipe: Recipe, seconds: float) -> None:

@@ -15,7 +15,7 @@ from emlyn.core.trials import Candidate, Trials
 
 FEWEST = 300
 """Units below which nobody is let go: such folds say little and cost little."""
-SURE = 2.5
+SURE = 3.0
 """Standard errors by which a candidate must be worse, per unit and paired, before it is let go."""
 LEAST = 0.02
 """Share of the best loss below which a difference is never a reason to let a candidate go."""
@@ -27,7 +27,7 @@ TELLING = 0.05
 def hopeless(trials: Trials, candidate: Candidate, rivals: Sequence[Candidate]) -> str:
     """Why this candidate deserves no further fold; empty when it does.
 
-    It is let go when on the units it has answered it is worse than the best rival by 2.5 standard errors of the paired proper loss and by
+    It is let go when on the units it has answered it is worse than the best rival by three standard errors of the paired proper loss and by
     2 % of it, and greedy selection among all of them gives it next to no weight.
     """
     rivals = [c for c in rivals if c is not candidate and set(candidate.results) <= set(c.results) and c.recipe.learner != "baseline"]

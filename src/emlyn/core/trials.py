@@ -158,6 +158,8 @@ class Candidate:
     status: str = "queued"
     note: str = ""
     weight: float = 0.0
+    limit_s: float = float("inf")
+    """What each of its folds may take: the same for all, so that their curves can be compared."""
 
     @property
     def seconds(self) -> float:

@@ -227,11 +227,11 @@ class Race:
         recipe = candidate.recipe
         if candidate.results and (settled := candidate.results[min(candidate.results)].settled):
             recipe = replace(recipe, params={**recipe.params, **settled})
-        at_once = min(self.executor.workers, open_folds)
         seconds = math.inf
         if self.timed:
-            share = 1.0 if candidate.results else LIMIT_SHARE
-            seconds = max(0.2, min(self.left - 0.1, share * self.left * at_once / open_folds))
+            if not candidate.results:
+                candidate.limit_s = max(0.2, LIMIT_SHARE * self.left * min(self.executor.workers, open_folds) / open_folds)
+            seconds = max(0.2, min(self.left - 0.1, candidate.limit_s))
         job = Job(learn, (self.learners[recipe.learner], recipe, self._share(fold)), seconds, self.threads, self._seed(fold))
         return Flight(candidate, fold, self.executor.submit(job))
 

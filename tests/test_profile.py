@@ -288,3 +288,13 @@ def test_real_tables(data_dir):
         assert card.names("target") == (one["target"],)
     adult = profile(read(data_dir / "adult.csv.gz"), TrainOptions(), CONTEXT)
     assert adult.column("workclass").missing == 1836
+
+
+def test_names_of_people_stay_out_of_card_and_contract():
+    cells = [f"{a} {b}" for a in ("Ann", "Bob", "Cyn", "Dee", "Eve", "Flo") for b in ("Huber", "Wagner", "Keller", "Weiss", "Roth", "Baum")]
+    table = to_table({"x": cells, "city": ["Bern", "Basel"] * 18})
+    card = profile(Read(table, "test"), TrainOptions(), CONTEXT)
+    contract = contract_of(card, ["x", "city"], table)
+    assert b"Huber" not in to_json(card)
+    assert b"Huber" not in to_json(contract)
+    assert contract.columns[1].levels == ("Bern", "Basel")

@@ -23,6 +23,8 @@ __all__ = ["Conformed", "Issue", "conform", "conform_records", "contract_diff", 
 
 LEVELS = 1_000
 """Most levels that a rule remembers; beyond, unseen levels are not reported."""
+FEW = 20
+"""So many levels are always remembered; more, only where a level stands for two rows and more on average: a list of names is nobody's business."""
 
 
 def contract_of(card: DataCard, features: Sequence[str] | None = None, table: Table | None = None) -> Contract:
@@ -43,7 +45,9 @@ def _rule_of(card: ColumnCard, position: int, table: Table | None) -> ColumnRule
         if table is not None and card.name in table:
             column = typed(table[card.name], ColumnRule(card.name, card.kind, card.parse)).column
             assert column.levels is not None
-            levels = tuple(str(level) for level in column.levels[column.counts() > 0])
+            counts = column.counts()
+            levels = tuple(str(level) for level in column.levels[counts > 0])
+            levels = levels if len(levels) <= max(FEW, counts.sum() / 2) else ()
         elif card.distinct <= len(card.levels):
             levels = tuple(level for level, _ in card.levels)
     complete = card.missing == 0 and card.unreadable == 0

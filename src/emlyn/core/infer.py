@@ -17,7 +17,7 @@ from emlyn.core.infer_dates import date_formats
 from emlyn.core.parse import NO_NUMBER, NO_VALUE, YES_NO, date_number_reader, number_reader
 from emlyn.core.table import Column
 from emlyn.records.data_card import Parse
-from emlyn.types import Kind
+from emlyn.types import Kind, Role
 
 ENOUGH = 0.9
 """Share of the filled cells that must read as numbers for a text column to be one of numbers."""
@@ -79,7 +79,7 @@ class Guess:
     kind: Kind
     parse: Parse
     why: str
-    role: str = "feature"
+    role: Role = "feature"
 
 
 @dataclass(frozen=True, eq=False)

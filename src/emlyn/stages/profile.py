@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 
@@ -25,6 +25,8 @@ SAMPLE = 100_000
 """Rows from which distinct values and quantiles are taken on larger tables; counts of missing and unreadable cells are always exact."""
 LEVELS = 50
 EXAMPLES = 5
+FEW = 20
+"""So many levels are always listed; more, only where a level stands for two rows and more on average."""
 STEPS = (0.01, 0.05, 0.25, 0.50, 0.75, 0.95, 0.99)
 
 
@@ -37,9 +39,9 @@ def profile(read: Read, options: TrainOptions, context: Context) -> DataCard:
     decimal = read.dialect.get("decimal", ".")
     cards = []
     for number, (name, column) in enumerate(table.items()):
-        told = options.types.get(name)
-        card = _card(name, column, roles.get(name), told, decimal)
-        cards.append(_described(card, column, sample))
+        role, told = roles.get(name), options.types.get(name)
+        guess = _told_guess(column, told, decimal, name) if told else _guess(name, column, role, decimal)
+        cards.append(_card(name, column, guess, role, sample))
         if number % 500 == 499:
             context.emit("stage.progress", f"{number + 1} of {len(table)} columns looked at")
     return DataCard(read.source, table.rows, tuple(cards), table_digest(table), dict(read.dialect), tuple(read.notes), sampled)
@@ -76,17 +78,40 @@ def _must_exist(name: str, table: Table, flag: str) -> None:
     raise DataError(f"no column is called {name[:100]!r}", where=flag, allowed=shown, next_step=step)
 
 
-def _card(name: str, column: Column, role: Role | None, told: str | None, decimal: str) -> ColumnCard:
-    """Kind, role, parse and why."""
-    guess = _told_guess(column, told, decimal, name) if told else _guess(name, column, role, decimal)
-    stored = "text" if column.coded else column.kind
-    if role == "time" and guess.kind not in ("date", "number"):
-        guess = replace(guess, why=guess.why + "; it was named as the time, and cannot be read as one")
-    found: Role = role or guess.role  # type: ignore[assignment]
-    why = guess.why if role is None else f"named as {role}; {guess.why}"
-    if role is not None and guess.role == "id" and role not in ("id", "group"):
-        why = f"named as {role}"
-    return ColumnCard(name, guess.kind, found, why[:1].upper() + why[1:] + ".", guess.parse, stored, rows=len(column))
+def _card(name: str, raw: Column, guess: Guess, told: Role | None, sample: np.ndarray | None) -> ColumnCard:
+    """What the column is for, why, and what it holds when it is read as guessed."""
+    found = typed(raw, ColumnRule(name, guess.kind, guess.parse))
+    column, missing, unreadable = found.column, int(found.column.missing.sum()), int(found.unreadable.sum())
+    rows = np.flatnonzero(found.unreadable)[:200]
+    examples = tuple(dict.fromkeys((t or "")[:80] for t in raw_texts(raw.take(rows))))[:EXAMPLES] if unreadable else ()
+    facts = _coded_facts(column, guess) if column.coded else _number_facts(column, missing, sample)
+    role, why = _role(guess, told, facts["distinct"], missing)
+    stored = "text" if raw.coded else raw.kind
+    return ColumnCard(
+        name,
+        guess.kind,
+        role,
+        why[:1].upper() + why[1:] + ".",
+        guess.parse,
+        stored,
+        len(raw),
+        missing,
+        unreadable=unreadable,
+        examples=examples,
+        **facts,
+    )
+
+
+def _role(guess: Guess, told: Role | None, distinct: int, missing: int) -> tuple[Role, str]:
+    """What the user said, else what the cells say: nothing can be learned from a column without cells or with one level alone."""
+    if told is not None:
+        why = f"named as {told}" + ("" if guess.role == "id" and told not in ("id", "group") else f"; {guess.why}")
+        return told, why + ("; it cannot be read as a time" if told == "time" and guess.kind not in ("date", "number") else "")
+    if guess.role != "id" and distinct == 0:
+        return "excluded", "it holds no value at all"
+    if guess.role == "feature" and distinct == 1 and missing == 0:
+        return "excluded", "every cell is the same, so it tells nothing"
+    return guess.role, guess.why
 
 
 def _guess(name: str, column: Column, role: Role | None, decimal: str) -> Guess:
@@ -125,51 +150,37 @@ def _told_guess(column: Column, told: str, decimal: str, name: str) -> Guess:
     return Guess(kind, Parse(missing=missing), why)
 
 
-def _described(card: ColumnCard, raw: Column, sample: np.ndarray | None) -> ColumnCard:
-    """The card with what the column holds, and the role of columns that hold nothing to learn from."""
-    found = typed(raw, ColumnRule(card.name, card.kind, card.parse))
-    column = found.column
-    missing = int(column.missing.sum())
-    unreadable = int(found.unreadable.sum())
-    rows = np.flatnonzero(found.unreadable)[:200]
-    examples = tuple(dict.fromkeys((t or "")[:80] for t in raw_texts(raw.take(rows))))[:EXAMPLES] if unreadable else ()
-    card = replace(card, missing=missing, unreadable=unreadable, examples=examples)
-    card = _coded_facts(card, column) if column.coded else _number_facts(card, column, sample)
-    if card.role != "feature":
-        return card
-    if card.distinct == 0:
-        return replace(card, role="excluded", why="It holds no value at all.")
-    if card.distinct == 1 and missing == 0:
-        return replace(card, role="excluded", why="Every cell is the same, so it tells nothing.")
-    return card
-
-
-def _coded_facts(card: ColumnCard, column: Column) -> ColumnCard:
+def _coded_facts(column: Column, guess: Guess) -> dict[str, Any]:
+    """Distinct levels, and the most frequent ones unless they are texts, keys or nearly as many as the rows: those stay out of the card."""
     counts = column.counts()
     assert column.levels is not None
+    distinct, filled = int((counts > 0).sum()), int(counts.sum())
+    if guess.kind == "text" or guess.role == "id" or distinct > max(FEW, filled / 2):
+        return {"distinct": distinct}
     order = np.argsort(-counts, kind="stable")[:LEVELS]
-    levels = tuple((str(column.levels[i])[:200], int(counts[i])) for i in order if counts[i])
-    return replace(card, distinct=int((counts > 0).sum()), levels=levels)
+    return {"distinct": distinct, "levels": tuple((str(column.levels[i])[:200], int(counts[i])) for i in order if counts[i])}
 
 
-def _number_facts(card: ColumnCard, column: Column, sample: np.ndarray | None) -> ColumnCard:
-    values = column.values if not card.missing else column.values[~np.isnan(column.values)]
+def _number_facts(column: Column, missing: int, sample: np.ndarray | None) -> dict[str, Any]:
+    values = column.values if not missing else column.values[~np.isnan(column.values)]
     if not len(values):
-        return card
+        return {"distinct": 0}
     part = values
     if sample is not None:
         part = column.values[sample]
-        part = part[~np.isnan(part)] if card.missing else part
+        part = part[~np.isnan(part)] if missing else part
     part = np.sort(part) if len(part) else np.sort(values)
-    distinct = int(1 + (part[1:] != part[:-1]).sum())
     low, high = float(values.min()), float(values.max())
-    if distinct == 1 and low != high:
-        distinct = 2
-    if card.kind == "boolean":
-        ones = int(values.sum())
-        card = replace(card, levels=tuple((t, n) for t, n in (("1", ones), ("0", len(values) - ones)) if n))
-    with np.errstate(over="ignore", invalid="ignore"):
-        mean, std = float(values.mean()), float(values.std())
-    quantiles = tuple(float(part[min(len(part) - 1, int(q * (len(part) - 1) + 0.5))]) for q in STEPS)
-    integral = card.kind != "date" and bool((part == np.floor(part)).all() and (part is values or (values == np.floor(values)).all()))
-    return replace(card, distinct=distinct, low=low, high=high, mean=mean, std=std, quantiles=quantiles, integral=integral)
+    distinct = max(int(1 + np.count_nonzero(part[1:] != part[:-1])), 1 + (low != high))
+    places = (np.asarray(STEPS) * (len(part) - 1) + 0.5).astype(int)
+    ones = int(values.sum()) if column.kind == "boolean" else 0
+    return {
+        "distinct": distinct,
+        "low": low,
+        "high": high,
+        "mean": float(values.mean()),
+        "std": float(values.std()),
+        "quantiles": tuple(part[places].tolist()),
+        "integral": column.kind != "date" and bool((part == np.floor(part)).all() and (values == np.floor(values)).all()),
+        "levels": tuple((t, n) for t, n in (("1", ones), ("0", len(values) - ones)) if n) if column.kind == "boolean" else (),
+    }

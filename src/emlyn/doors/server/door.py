@@ -119,8 +119,8 @@ class Guarded:
         if self.door.access == "public" or any(p in self.service.settings.open for p in self.door.platforms):
             return token.name if token else "anonymous"
         if token is None:
-            ways = "Bearer" + (', Basic realm="emlyn: any user name, the token as password"' if self.door.browser else "")
-            raise Problem(401, "send the header Authorization: Bearer TOKEN", headers={"WWW-Authenticate": ways})
+            way = 'Basic realm="emlyn: any user name, the token as password"' if self.door.browser else "Bearer"
+            raise Problem(401, "send the header Authorization: Bearer TOKEN", headers={"WWW-Authenticate": way})
         if self.door.access != "known" and not token.allows(self.door.access):
             raise Problem(403, f"this needs a token with the scope {self.door.access!r}")
         return token.name

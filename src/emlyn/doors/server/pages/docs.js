@@ -60,7 +60,7 @@ function route(path, method, operation) {
   const answer = make("pre");
   answer.hidden = true;
   button.addEventListener("click", async () => {
-    const url = path.replace(/\{(\w+)\}/g, (_, name) => encodeURIComponent(fields[name].value));
+    const url = location.origin + path.replace(/\{(\w+)\}/g, (_, name) => encodeURIComponent(fields[name].value));
     const headers = {};
     if (token()) headers.Authorization = "Bearer " + token();
     if (kind) headers["Content-Type"] = kind.value;
@@ -82,7 +82,7 @@ function route(path, method, operation) {
 
 async function draw() {
   const main = document.getElementById("routes");
-  const reply = await fetch("/openapi.json", token() ? { headers: { Authorization: "Bearer " + token() } } : {});
+  const reply = await fetch(location.origin + "/openapi.json", token() ? { headers: { Authorization: "Bearer " + token() } } : {});
   if (!reply.ok) {
     main.replaceChildren(make("p", "Enter a token with the scope `read` above, then press Enter."));
     return;

@@ -33,6 +33,7 @@ from emlyn.report.documents import document
 from emlyn.report.html import render
 from emlyn.report.words import number
 from emlyn.service import batch
+from emlyn.service.scorer import margin_of
 from emlyn.stages.explain import reasons
 
 
@@ -207,7 +208,13 @@ class Model:
             if predicted.probabilities is not None:
                 found["probabilities"] = dict(zip(self.classes, predicted.probabilities[i].tolist(), strict=True))
             shown.append({**found, "reasons": to_plain(why)})
-        return {"model": self.reference, "reference": self.evidence.explanation.reference if self.evidence.explanation else "", "rows": shown}
+        return {
+            "model": self.reference,
+            "target": self.version.target,
+            "toward": self.model.problem.positive or ("the answer given" if self.classes else ""),
+            "reference": self.evidence.explanation.reference if self.evidence.explanation else "",
+            "rows": shown,
+        }
 
     def evaluate(self, data: Any, *, deep: bool = False, budget: str | float | None = None) -> dict[str, Any]:
         """The evaluation on labelled rows, as `emlyn evaluate --json` prints it; `deep` adds stress, slices, fairness and more within the budget."""
@@ -237,8 +244,9 @@ class Model:
         return str(path)
 
     def predict_file(self, data: Any, out: str | None = None, *, explain: bool = False, to_stdout: bool = False) -> dict[str, Any]:
-        """Batch scoring of a source into `out`: one output row per input row, in order. Returns a summary."""
-        summary: dict[str, Any] = batch.predict(self.model, data, out, explain=explain, to_stdout=to_stdout)
+        """Batch scoring of a source into `out`: one output row per input row, in order; numbers with their interval. Returns a summary."""
+        margin = margin_of(self.evidence.evaluation.sections)
+        summary: dict[str, Any] = batch.predict(self.model, data, out, explain=explain, to_stdout=to_stdout, margin=margin)
         return {"model": self.reference, **summary}
 
     def export(self, to: str, out: str | None = None, rows: Any = None) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def evaluate(
     if json:
         show.as_json(result)
         return
-    show.out(f"{result['model']} on {result['rows']:,} rows of {result['source']}")
+    show.out(f"{result['model']} on {result['rows']:,} rows of {result['source']} ({result['method']})")
     for name, m in result["evaluation"].items():
         show.out(f"  {show.measure(name, m)}")
     if result["verdict"]:
@@ -113,19 +113,13 @@ def explain(
         if json:
             show.as_json(result)
             return
-        show.out(f"What drives {result['model']} ({result['method']})\n")
-        show.table(result["drivers"], ["column", "importance", "low", "high", "direction"], ["importance", "low", "high"])
+        show.drivers(result)
         return
     result = loaded.reasons_for(data, row)
     if json:
         show.as_json(result)
         return
-    for found in result["rows"][:20]:
-        show.out(f"row {found['row']}: {found['prediction']}")
-        for reason in found["reasons"][:5]:
-            show.out(f"    {reason['push']:+.3f}  {reason['column']} = {reason['value']}")
-    if len(result["rows"]) > 20:
-        show.out(show.dim(f"and {len(result['rows']) - 20} more rows: see --json"))
+    show.reasons(result)
 
 
 def report(

@@ -103,12 +103,13 @@ def trained(result: dict[str, Any], sentence: str) -> None:
     if result["findings"]:
         out("\nWhat the audit found")
         findings(result["findings"])
-    if result["excluded"]:
+    gone = [(name, why) for name, why in result["excluded"].items() if name != result["target"]]
+    if gone:
         out("\nColumns not used")
-        for name, why in list(result["excluded"].items())[:SHOWN]:
+        for name, why in gone[:SHOWN]:
             out(f"  {name}: {why}")
-        if len(result["excluded"]) > SHOWN:
-            out(dim(f"    and {len(result['excluded']) - SHOWN} more"))
+        if len(gone) > SHOWN:
+            out(dim(f"    and {len(gone) - SHOWN} more"))
     if result["questions"]:
         out("\nOnly you can answer (the safe answer was taken)")
         questions(result["questions"])
@@ -124,6 +125,35 @@ def trained(result: dict[str, Any], sentence: str) -> None:
             + (f", first model after {result['first_model_s']:.1f} s" if result.get("first_model_s") else "")
         )
     )
+
+
+def drivers(result: dict[str, Any]) -> None:
+    """`emlyn explain MODEL`: the columns that stand out from noise, and how many do not."""
+    clear = [d for d in result["drivers"] if d["above_noise"] is not False]
+    out(f"What drives {result['model']} ({result['method']})\n")
+    if clear:
+        table(clear, ["column", "importance", "low", "high", "direction"], ["importance", "low", "high"])
+    rest = [d["column"] for d in result["drivers"] if d["above_noise"] is False]
+    if rest:
+        out(dim(f"  {len(rest)} more cannot be told from noise: {', '.join(rest[:5])}" + (", ..." if len(rest) > 5 else "")))
+
+
+def reasons(result: dict[str, Any]) -> None:
+    """`emlyn explain MODEL DATA`: what pushed each row, strongest first."""
+    toward = (
+        f"toward “{result['toward']}” (+) or away from it (-), in log-odds" if result["toward"] else f"up or down, in the unit of {result['target']}"
+    )
+    out(dim(f"What each column pushes {toward}"))
+    for found in result["rows"][:20]:
+        chance = (found.get("probabilities") or {}).get(result["toward"])
+        out(
+            f"row {found['row']}: {_cell(found['prediction'])}"
+            + (f" (probability of {result['toward']}: {number(chance)})" if chance is not None else "")
+        )
+        for reason in found["reasons"][:5]:
+            out(f"    {wording.signed(reason['push']):>10}  {reason['column']} = {_cell(reason['value'])}")
+    if len(result["rows"]) > 20:
+        out(dim(f"and {len(result['rows']) - 20} more rows: see --json"))
 
 
 def audited(result: dict[str, Any]) -> None:

@@ -116,21 +116,21 @@ def contradictions(m: Material) -> Outcome:
 
 
 def label_errors(m: Material) -> Outcome:
-    """Rows whose given label the probe finds implausible (confident learning, Northcutt et al. 2021): a short list to look at, never changed."""
+    """Rows whose given label the probe finds implausible: a short list to look at, never changed.
+
+    Two signs: single labels that contradict a sure answer (confident learning, Northcutt et al. 2021), and a floor of wrong answers that does
+    not sink where the probe is surest, as labels turned round at random leave it.
+    """
     problem = given(m.problem)
     if not problem.classes:
         return outcome()
     told, answers = m.probe.oof, np.asarray(m.probe.data.answers).astype(np.int64)
     asked = np.isfinite(told[:, 0])
-    counts = np.bincount(answers[asked], minlength=told.shape[1])
-    own = np.array([told[asked & (answers == k), k].mean() if counts[k] >= 50 else np.inf for k in range(told.shape[1])])
     said = told[np.arange(len(told)), answers]
-    other = np.where(np.arange(told.shape[1]) == answers[:, None], -1.0, told)
-    best = other.argmax(axis=1)
-    odd = asked & (other.max(axis=1) >= own[best]) & (said < 0.05) & (counts[answers] >= 50)
-    unlikely = asked[:, None] & (told < 0.05) & (told.max(axis=1) >= own[told.argmax(axis=1)])[:, None]
-    expected = float(told[unlikely].sum())  # rows that a truthful model would still call unlikely
-    if odd.sum() < 2 * expected + 3 * np.sqrt(expected + 1):
+    odd, how = _contradicted(told, answers, asked), "another label is as likely as it usually is, the given one below 5 %"
+    if not odd.any():
+        odd, how = _flat_floor(told, answers, asked), "the probe is as often wrong where it is surest as elsewhere"
+    if not odd.any():
         return outcome()
     order = np.flatnonzero(odd)[np.argsort(said[odd])][:20]
     share = float(odd.sum() / asked.sum())
@@ -141,7 +141,7 @@ def label_errors(m: Material) -> Outcome:
                 "info",
                 (problem.target,),
                 f"About {percent(share)} of the answers look doubtful; the most doubtful rows are listed for a look.",
-                detail=f"{int(odd.sum()):,} of {int(asked.sum()):,} rows: another label is as likely as it usually is, the given one below 5 %.",
+                detail=f"{int(odd.sum()):,} of {int(asked.sum()):,} rows: {how}.",
                 why="Wrong labels teach wrong lessons and make a good model look bad.",
                 n=int(asked.sum()),
                 rows=tuple(int(r) for r in m.probe.data.units[order]),
@@ -150,6 +150,35 @@ def label_errors(m: Material) -> Outcome:
             )
         ]
     )
+
+
+def _contradicted(told: np.ndarray, answers: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """Rows (n,) whose label contradicts a sure answer, where there are at least twice as many as a truthful model would call unlikely."""
+    counts = np.bincount(answers[asked], minlength=told.shape[1])
+    own = np.array([told[asked & (answers == k), k].mean() if counts[k] >= 50 else np.inf for k in range(told.shape[1])])
+    other = np.where(np.arange(told.shape[1]) == answers[:, None], -1.0, told)
+    said = told[np.arange(len(told)), answers]
+    odd = asked & (other.max(axis=1) >= own[other.argmax(axis=1)]) & (said < 0.05) & (counts[answers] >= 50)
+    unlikely = asked[:, None] & (told < 0.05) & (told.max(axis=1) >= own[told.argmax(axis=1)])[:, None]
+    expected = float(told[unlikely].sum())
+    return odd if odd.sum() >= 2 * expected + 3 * np.sqrt(expected + 1) else np.zeros(len(told), dtype=bool)
+
+
+def _flat_floor(told: np.ndarray, answers: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """Wrong answers (n,) in the surer half, where the surest tenth is no better than that half and the ranking is good all the same."""
+    none = np.zeros(len(told), dtype=bool)
+    common = int(np.bincount(answers[asked]).argmax())
+    if asked.sum() < 300 or auc(answers[asked] == common, told[asked, common]) < 0.75:
+        return none
+    sure = np.where(asked, told.max(axis=1), -1.0)
+    order = np.argsort(-sure, kind="stable")
+    wrong = asked & (told.argmax(axis=1) != answers)
+    tenth, half = order[: int(0.1 * asked.sum())], order[: int(0.5 * asked.sum())]
+    floor = float(wrong[tenth].mean())
+    if wrong[tenth].sum() < 8 or floor < 0.03 or floor < 0.75 * float(wrong[half].mean()):
+        return none
+    none[half] = wrong[half]
+    return none
 
 
 def no_signal(m: Material) -> Outcome:

@@ -149,8 +149,11 @@ def _missing_by_class(copy: _Copy) -> tuple[_Copy | None, str]:
     if not numbers:
         return None, "no column of numbers"
     name, values = min(numbers, key=lambda found: float(np.isnan(found[1]).mean()))
-    last = answers >= (np.median(answers) if not copy.problem.classes else len(copy.problem.classes) - 1)
-    gone = copy.rng.random(len(values)) < np.where(last, 0.8, 0.05)
+    if copy.problem.classes:
+        kind = answers == (1 if len(copy.problem.classes) == 2 else np.bincount(answers.astype(np.int64)).argmax())
+    else:
+        kind = answers >= np.median(answers)
+    gone = copy.rng.random(len(values)) < np.where(kind, 0.8, 0.05)
     return copy.changed(
         {name: Column("number", np.where(gone, np.nan, values))}
     ), f"{name} emptied in 80 % of the rows of one kind of answer and 5 % of the others"

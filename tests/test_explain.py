@@ -100,6 +100,16 @@ def test_accumulated_effects_find_the_slope_of_one_of_two_twins() -> None:
     assert abs((counts[1:] * (curve[1:, 0] + curve[:-1, 0]) / 2).sum()) < 1e-6 * counts.sum()
 
 
+def test_a_very_wide_table_is_explained_by_the_columns_that_matter() -> None:
+    rng = np.random.default_rng(0)
+    wide = table(500).with_columns({f"w{i}": number_column(rng.normal(size=500)) for i in range(3_000)})
+    model = Known("regression")
+    found = explain(model, rows_dataset(wide, model.score(wide)), model.problem, context(20))
+    assert len(found.drivers) <= 300
+    assert "of 3,006 columns" in found.method
+    assert {"x", "twin", "letter"} <= {n for d in found.drivers[:4] for n in (d.column, *d.partners)}
+
+
 def test_reasons_add_up_in_a_sum_and_come_strongest_first() -> None:
     model, data = world("regression")
     rows = data.take(np.flatnonzero(data.rows["letter"].strings() == "b")[:3])

@@ -13,11 +13,12 @@ from emlyn.core.dataset import Dataset
 from emlyn.core.decision import shift_prior
 from emlyn.core.fairness_metrics import fairness_section, group_labels
 from emlyn.core.intervals import share
+from emlyn.core.shapes import most_related
 from emlyn.core.slices import slices_section
 from emlyn.core.table import Table
 from emlyn.records.problem import Problem
 
-MOST_ROWS = 20_000
+MOST_ROWS, MOST_COLUMNS = 20_000, 300
 ANSWERED = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5)
 
 
@@ -39,7 +40,11 @@ def quick_sections(answers: Answers, data: Dataset, problem: Problem, seed: int 
 def _sections(answers: Answers, tables: list[Table], problem: Problem, seed: int) -> dict[str, Any]:
     groups = sensitive_groups(tables, problem)
     what = "log loss" if problem.classes else "squared error"
-    found: dict[str, Any] = {"slices": slices_section(loss_rows(answers, problem.task), tables[0], halves(answers, seed), what, seed)}
+    losses = loss_rows(answers, problem.task)
+    looked = tables[0].select(most_related(tables[0], answers.prediction[:, -1], MOST_COLUMNS, seed))
+    found: dict[str, Any] = {"slices": slices_section(losses, looked, halves(answers, seed), what, seed)}
+    if len(looked) < len(tables[0]):
+        found["slices"]["left_out"] = f"looked at the {len(looked):,} of {len(tables[0]):,} columns that go with the prediction most"
     if groups:
         found["fairness"] = fairness_section(answers, groups, problem.positive or (problem.classes[-1] if problem.classes else ""), seed)
         absent = [c for c in problem.sensitive if c not in groups]

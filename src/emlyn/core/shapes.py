@@ -36,6 +36,21 @@ def moving_together(table: Table, score: np.ndarray) -> list[list[str]]:
     return [[names[i] for i in np.flatnonzero(group == g)] for g in dict.fromkeys(group.tolist())]
 
 
+def most_related(table: Table, score: np.ndarray, most: int, seed: int = 0) -> list[str]:
+    """The `most` columns that go with `score` (n,) most, in table order, judged by ranks on at most 300 rows; all where they are no more."""
+    names = list(table)
+    if len(names) <= most:
+        return names
+    rows = np.sort(np.random.default_rng(seed).permutation(table.rows)[:300])
+    part, goal = table.take(rows), rankdata(score[rows]) - (len(rows) + 1) / 2
+    strength = np.empty(len(names))
+    for i, name in enumerate(names):
+        x = rankdata(_ordered(part[name], score[rows])) - (len(rows) + 1) / 2
+        size = float(x @ x)
+        strength[i] = abs(float(x @ goal)) / np.sqrt(size) if size > 0 else 0.0
+    return [names[i] for i in np.sort(np.argsort(-strength, kind="stable")[:most])]
+
+
 def effect(table: Table, name: str, predict: Predict) -> tuple[list[Any], np.ndarray, np.ndarray]:
     """(values, effect (m, k), rows at each value (m,)) of a column on the predictions (n, k), centred on zero.
 

@@ -15,7 +15,7 @@ from emlyn.core.explainer import reasons
 from emlyn.core.influence import influence
 from emlyn.core.intervals import from_influence
 from emlyn.core.metrics import Metric, metric
-from emlyn.core.shapes import describe, effect, moving_together, with_cells
+from emlyn.core.shapes import describe, effect, most_related, moving_together, with_cells
 from emlyn.core.table import Table
 from emlyn.records.evaluation import Driver, Explanation
 from emlyn.records.problem import Problem
@@ -25,6 +25,7 @@ __all__ = ["explain", "reasons"]
 MOST_ROWS = 2_000
 FEWEST_ROWS = 100
 MOST_CURVES = 10
+MOST_COLUMNS = 300
 CURVE_ROWS, FEWEST_CURVE_ROWS = 300, 60
 REPEATS = 5
 
@@ -52,11 +53,12 @@ def explain(model: Any, data: Dataset, problem: Problem, context: Context) -> Ex
     seconds = max(0.3, context.budget.until("evaluate") / 2)
     until, rng = time.monotonic() + seconds, np.random.default_rng(context.seed)
     m = metric(problem.metric)
-    rows, each = _affordable(model, data, rng, seconds, len(data.rows))
+    rows, each = _affordable(model, data, rng, seconds, min(MOST_COLUMNS, len(data.rows)))
     table, truth = data.rows.take(data.units[rows]), data.answers[rows]
     weight = None if data.weight is None else data.weight[rows]
     base = model.predict_answers(rows_dataset(table))
-    groups = moving_together(table, base[:, -1])
+    looked = most_related(table, base[:, -1], MOST_COLUMNS, context.seed)
+    groups = moving_together(table.select(looked), base[:, -1])
     seen, repeats = _permuted(model, table, _Truth(m, truth, base, weight), groups, rng, until - 0.5 * seconds)
     line = _noise_line(seen)
     cluster = None if data.group is None else data.group[rows]
@@ -66,6 +68,7 @@ def explain(model: Any, data: Dataset, problem: Problem, context: Context) -> Ex
     moved = "fall" if m.direction == "maximize" else "rise"
     done = f"{moved} of {m.label or m.name} when a column is permuted, {repeats} times on {len(rows):,} rows"
     left = f"; {len(groups) - len(seen)} of {len(groups)} groups of columns left out for time" if len(seen) < len(groups) else ""
+    left += f"; the {len(looked):,} of {len(table):,} columns that go with the prediction most" if len(looked) < len(table) else ""
     return Explanation(f"permutation importance: {done}{left}", drivers, len(rows), "the rows of the evaluation", line)
 
 

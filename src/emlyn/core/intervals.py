@@ -215,15 +215,19 @@ def widened(found: Measure, factor: float, why: str) -> Measure:
     if found.value is None or found.low is None or found.high is None or factor == 1.0:
         return found
     limits = (found.low, found.value, found.high)
-    if found.low > 0 and found.high < 1:
-        there, back = (lambda v: float(np.log(v / (1 - v)))), _expit
-    elif found.low > 0:
-        there, back = (lambda v: float(np.log(v))), (lambda v: float(np.exp(v)))
-    else:
-        there, back = float, float
+    there, back = _scale(found.low, found.high)
     low, middle, high = (there(v) for v in limits)
     ends = back(middle - factor * (middle - low)), back(middle + factor * (high - middle))
     return Measure(found.value, ends[0], ends[1], found.n, f"{found.method}; {factor:.2f} times as wide {why}")
+
+
+def _scale(low: float, high: float) -> tuple[Callable[[float], float], Callable[[float], float]]:
+    """To and from the scale on which an interval with these limits is widened: log-odds within 0..1, log above 0, as it is otherwise."""
+    if low > 0 and high < 1:
+        return (lambda v: float(np.log(v / (1 - v)))), _expit
+    if low > 0:
+        return (lambda v: float(np.log(v))), (lambda v: float(np.exp(v)))
+    return (lambda v: v), (lambda v: v)
 
 
 def smallest_class(truth: np.ndarray, classes: int) -> int:

@@ -30,7 +30,7 @@ def train(
     positive: str = typer.Option(None, "--positive", help="The label that counts as positive."),
     cost_fp: float = typer.Option(None, "--cost-fp", help="Cost of a false alarm; with --cost-fn sets the threshold."),
     cost_fn: float = typer.Option(None, "--cost-fn", help="Cost of a miss."),
-    capacity: int = typer.Option(None, "--capacity", help="How many cases can be acted on (per as many rows as were evaluated): sets the threshold."),
+    capacity: int = typer.Option(None, "--capacity", help="How many cases can be acted on, of as many rows as the table has: sets the threshold."),
     repairs: str = typer.Option(None, "--repairs", help="none, safe or all. [safe]"),
     without: list[str] = typer.Option(None, "--without", help="A check code or finding id whose repair is undone. Repeatable."),
     max_latency: str = typer.Option(None, "--max-latency", help="Time allowed for one row's prediction: 1ms."),

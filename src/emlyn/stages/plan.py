@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from itertools import zip_longest
 
 import numpy as np
 
@@ -42,7 +41,7 @@ def plan(problem: Problem, data: Dataset, options: TrainOptions, context: Contex
 
 
 def portfolio(problem: Problem, data: Dataset, costs: Costs, context: Context) -> tuple[Recipe, ...]:
-    """Baselines first, then rounds: the best untried recipe of every learner, cheapest first, so that each round adds different kinds of model."""
+    """Baselines first, then the cheapest; a learner's second recipe counts twice its cost, its third three times, so that different kinds come early."""
     by_learner: list[list[Recipe]] = []
     missing: list[str] = []
     for learner in plugins.collect("learners"):
@@ -54,8 +53,8 @@ def portfolio(problem: Problem, data: Dataset, costs: Costs, context: Context) -
             continue
         by_learner.append(list(learner.recipes(problem, data)))
     floor = [r for found in by_learner for r in found if r.learner == "baseline"]
-    rounds = zip_longest(*([r for r in found if r.learner != "baseline"] for found in by_learner))
-    recipes = (*floor, *(r for one_round in rounds for r in sorted((r for r in one_round if r is not None), key=costs.prior)))
+    placed = [(place, r) for found in by_learner for place, r in enumerate(found, 1) if r.learner != "baseline"]
+    recipes = (*floor, *(r for _, r in sorted(placed, key=lambda t: t[0] * costs.prior(t[1]))))
     if not recipes:
         raise Unavailable(f"no learner can do the task {problem.task!r} here ({'; '.join(missing) or 'none is installed for it'})", "all")
     return recipes

@@ -41,7 +41,7 @@ def plan(problem: Problem, data: Dataset, options: TrainOptions, context: Contex
 
 
 def portfolio(problem: Problem, data: Dataset, costs: Costs, context: Context) -> tuple[Recipe, ...]:
-    """Baselines first, then the cheapest; a learner's second recipe counts twice its cost, its third three times, so that different kinds come early."""
+    """Baselines first, then the cheapest; a learner's second recipe counts twice its cost, and so on, so that different kinds come early."""
     by_learner: list[list[Recipe]] = []
     missing: list[str] = []
     for learner in plugins.collect("learners"):

@@ -57,7 +57,7 @@ def rows(seed: int = 0, count: int = ROWS) -> list[dict]:
 KINDS = {"age": "number", "income": "number", "plan": "category", "smoker": "category"}
 
 
-def trained(learners: list[tuple[str, str]], task: str = "binary") -> Model:
+def trained(learners: list[tuple[str, str]], task: str = "binary", columns: tuple[str, ...] = tuple(KINDS)) -> Model:
     """A model of the named (recipe, learner), learned on made-up rows."""
     raw = to_table(rows())
     cards = tuple(ColumnCard(n, k, missing=int(raw[n].missing.sum()), rows=ROWS, distinct=10) for n, k in KINDS.items())
@@ -73,7 +73,7 @@ def trained(learners: list[tuple[str, str]], task: str = "binary") -> Model:
         answers, classes = np.digitize(noisy, cuts), ("no", "yes") if task == "binary" else ("a", "b", "c")
         problem = Problem(task, "y", "log_loss", "minimize", classes, classes[-1])
     data = rows_dataset(typed, answers, classes=len(classes))
-    encoder = fit_encoder(typed)
+    encoder = fit_encoder(typed, columns)
     data.shared["encoder"] = encoder
     members = []
     for name, learner in learners:
@@ -248,6 +248,29 @@ def test_sql_gives_the_model_s_numbers_in_postgresql(tmp_path):
     checks = parity(what, "SQL", columns["prediction"].tolist(), sql.answers_of(columns, what.model.problem.classes))
     assert checks["largest_difference"] < 1e-6
     assert checks["same_labels"] == 1.0
+
+
+NUMBERS = ("age", "income")
+MORE = [("binary", [("catboost", "catboost")]), ("multiclass", [("catboost", "catboost")]), ("regression", [("catboost", "catboost")])]
+NETWORKS = [(task, [("mlp", "mlp")]) for task in ("binary", "regression")]
+
+
+@pytest.mark.parametrize(("task", "learners"), MORE)
+def test_catboost_on_numbers_is_a_formula_too(tmp_path, task, learners):
+    pytest.importorskip("duckdb")
+    what = exportable(tmp_path, trained(learners, task, NUMBERS))
+    assert exporters()["sql"].export(what, tmp_path / "sql").checks["largest_difference"] < 1e-12
+    pytest.importorskip("onnx")
+    assert exporters()["onnx"].export(what, tmp_path / "onnx").checks["largest_difference"] < 1e-12
+
+
+@pytest.mark.parametrize(("task", "learners"), NETWORKS)
+def test_networks_are_graphs_and_no_statements(tmp_path, task, learners):
+    what = exportable(tmp_path, trained(learners, task))
+    with pytest.raises(ModelError, match="its mlp member"):
+        exporters()["sql"].export(what, tmp_path / "sql")
+    pytest.importorskip("onnx")
+    assert exporters()["onnx"].export(what, tmp_path / "onnx").checks["largest_difference"] < 1e-5
 
 
 @pytest.mark.parametrize(("task", "names"), FORMULAS)

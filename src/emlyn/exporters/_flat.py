@@ -5,8 +5,11 @@ What does not fit is said plainly.
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,7 @@ import numpy as np
 from emlyn.core.calibration import Calibration
 from emlyn.core.design import Design
 from emlyn.core.exporter import Exportable, cannot
+from emlyn.core.network import Shape, Weights
 from emlyn.core.outcome import Outcome
 from emlyn.core.parse import missing_tokens, text_cleaner
 from emlyn.core.prep import Encoder
@@ -64,6 +68,8 @@ class Trees:
     factor: float = 1.0
     fill: np.ndarray | None = None
     """What stands in for "no value" in each feature; None = nodes decide."""
+    bias: np.ndarray | None = None
+    """(width,) added to the sums."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,11 +83,20 @@ class Scores:
 
 
 @dataclass(frozen=True, eq=False)
+class Network:
+    """Networks of one shape on one design; their answers are averaged."""
+
+    design: Design
+    shape: Shape
+    members: tuple[Weights, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Part:
     """One fitted model: raw outputs, the link that makes them answers, its share."""
 
     weight: float
-    body: Trees | Scores
+    body: Trees | Scores | Network
     link: str
     """number | sigmoid | softmax | shares."""
     outcome: Outcome
@@ -104,8 +119,8 @@ class Flat:
         return sum(len(t.leaves) for p in self.parts if isinstance(p.body, Trees) for t in p.body.trees)
 
 
-def flatten(what: Exportable, target: str) -> Flat:
-    """Take a model apart. Raises ModelError with the first thing that cannot be expressed."""
+def flatten(what: Exportable, target: str, *, networks: bool = False) -> Flat:
+    """Take a model apart. Raises ModelError with the first thing that cannot be expressed; `networks` says whether those can."""
 
     def refuse(why: str) -> ModelError:
         return cannot(what, target, why, "export it as docker or mlflow, which run the model itself")
@@ -116,7 +131,7 @@ def flatten(what: Exportable, target: str) -> Flat:
     rules = {rule.name: rule for rule in model.contract.columns}
     features = _features(model.encoder, rules, refuse)
     parts = tuple(
-        Part(member.weight / len(member.fitted), *_body(member.recipe.learner, fitted, refuse), fitted.outcome)
+        Part(member.weight / len(member.fitted), *_body(member.recipe.learner, fitted, model.encoder, networks, refuse), fitted.outcome)
         for member in model.members
         if member.weight > 0
         for fitted in member.fitted
@@ -156,7 +171,7 @@ def missing_forms(rule: ColumnRule) -> tuple[str, ...]:
     return tuple(sorted(missing_tokens(rule.parse, rule.kind)))
 
 
-def _body(learner: str, fitted: Any, refuse: Any) -> tuple[Trees | Scores, str]:
+def _body(learner: str, fitted: Any, encoder: Encoder, networks: bool, refuse: Any) -> tuple[Trees | Scores | Network, str]:
     prep = getattr(fitted, "prep", None)
     if prep is not None and (prep.pairs or prep.means):
         raise refuse(f"its {learner} member uses features made with the target or from several columns")
@@ -166,6 +181,10 @@ def _body(learner: str, fitted: Any, refuse: Any) -> tuple[Trees | Scores, str]:
         return _boosted(fitted), "number" if fitted.outcome.regression else "sigmoid" if fitted.outcome.task == "binary" else "softmax"
     if learner == "trees":
         return _forest(fitted), "number" if fitted.outcome.regression else "shares"
+    if learner == "catboost" and fitted.model is not None:
+        return _symmetric(fitted, encoder, refuse), "number" if fitted.outcome.regression else "sigmoid" if len(fitted.classes) == 2 else "softmax"
+    if learner == "mlp" and networks:
+        return Network(fitted.design, fitted.shape, tuple(fitted.members)), "number" if fitted.outcome.regression else "shares"
     raise refuse(f"its {learner} member cannot be written as a formula of this kind")
 
 
@@ -218,6 +237,42 @@ def _missing_left(node: Mapping[str, Any], by_set: bool, threshold: float) -> bo
     if by_set:
         return False
     return bool(node["default_left"]) if node["missing_type"] == "NaN" else threshold >= 0.0
+
+
+def _symmetric(fitted: Any, encoder: Encoder, refuse: Any) -> Trees:
+    """CatBoost's symmetric trees, where every split is on a number: the i-th split gives the i-th bit of the leaf."""
+    if not fitted.outcome.regression and len(fitted.classes) != fitted.outcome.width:
+        raise refuse("its catboost member never saw one of the classes")
+    with tempfile.TemporaryDirectory(prefix="emlyn-") as folder:
+        path = Path(folder) / "model.json"
+        fitted.model.save_model(str(path), format="json")
+        found = json.loads(path.read_bytes())
+    scale, bias = found["scale_and_bias"]
+    numbers = [j for j in range(len(encoder.names)) if j not in encoder.levels]
+    right = {f["feature_index"]: f["nan_value_treatment"] == "AsTrue" for f in found["features_info"].get("float_features", ())}
+    width = 1 if fitted.outcome.regression or len(fitted.classes) == 2 else len(fitted.classes)
+    trees = []
+    for tree in found["oblivious_trees"][: fitted.steps]:
+        splits = tree["splits"] or []
+        if any(split["split_type"] != "FloatFeature" for split in splits):
+            raise refuse("its catboost member splits on categories by statistics of its own")
+        trees.append(_symmetric_tree([(s["float_feature_index"], s["border"]) for s in splits], np.array(tree["leaf_values"]), width, numbers, right))
+    return Trees(
+        tuple(trees), (tuple(range(width)),) * len(trees), width, float(scale), None, np.resize(np.array(bias or [0.0], dtype=np.float64), width)
+    )
+
+
+def _symmetric_tree(splits: list[tuple[int, float]], leaves: np.ndarray, width: int, numbers: list[int], right: Mapping[int, bool]) -> Tree:
+    """A full binary tree: the last split at the root, so that leaves come in the order of their bits."""
+    depth = len(splits)
+    level = np.repeat(np.arange(depth), 2 ** np.arange(depth))
+    feature, border = (np.array([splits[depth - 1 - k][what] for k in level]) for what in (0, 1))
+    inner = len(level)
+    child = 2 * np.arange(inner)
+    left, far = (np.where(c < inner, c, -1 - (c - inner)) for c in (child + 1, child + 2))
+    missing_left = np.array([not right.get(int(f), False) for f in feature], dtype=bool)
+    at = np.array([numbers[int(f)] for f in feature], dtype=np.int64)
+    return Tree(at, border.astype(np.float64), {}, missing_left, left, far, leaves.reshape(-1, width).astype(np.float64))
 
 
 def _forest(fitted: Any) -> Trees:

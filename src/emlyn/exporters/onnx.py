@@ -15,13 +15,14 @@ import numpy as np
 
 import emlyn
 from emlyn.core.contract import conform
-from emlyn.core.design import REACH
+from emlyn.core.design import REACH, Design
 from emlyn.core.exporter import Exportable, Exported, Exporter, write_all
 from emlyn.core.metrics import CLIP
+from emlyn.core.network import SELU_ALPHA, SELU_SCALE, Shape, Weights
 from emlyn.core.outcome import FLOOR
 from emlyn.core.table import Table
 from emlyn.errors import Unavailable
-from emlyn.exporters._flat import Feature, Flat, Part, Scores, Trees, flatten, parity
+from emlyn.exporters._flat import Feature, Flat, Network, Part, Scores, Trees, flatten, parity
 from emlyn.plugins import hook
 
 OPSET, ML_OPSET = 18, 5
@@ -41,7 +42,7 @@ class ONNX:
             import onnxruntime  # noqa: F401 - the parity check needs it
         except ImportError:
             raise Unavailable("exporting to ONNX needs onnx and onnxruntime", "onnx") from None
-        flat = flatten(what, "ONNX")
+        flat = flatten(what, "ONNX", networks=True)
         model = graph(flat)
         onnx.checker.check_model(model)
         checks = {} if what.rows is None else compared(what, flat, model.SerializeToString())
@@ -129,7 +130,10 @@ def feature(g: Graph, f: Feature) -> str:
 
 def answers(g: Graph, part: Part, dense: str) -> str:
     """Answers (rows, k) of one fitted model."""
-    raw = linear(g, part.body, dense) if isinstance(part.body, Scores) else trees(g, part.body, dense)
+    if isinstance(part.body, Network):
+        raw = network(g, part.body, dense)
+    else:
+        raw = linear(g, part.body, dense) if isinstance(part.body, Scores) else trees(g, part.body, dense)
     outcome = part.outcome
     if part.link == "number":
         value = g.add("Add", [g.add("Mul", [raw, g.constant(outcome.scale)]), g.constant(outcome.centre)])
@@ -149,8 +153,13 @@ def normalised(g: Graph, shares: str) -> str:
 
 
 def linear(g: Graph, body: Scores, dense: str) -> str:
-    """The design, block by block as `core.design` lays them out, times the coefficients."""
-    design = body.design
+    """The design times the coefficients."""
+    blocks = design_of(g, body.design, dense)
+    return g.add("Add", [g.add("MatMul", [blocks, g.constant(body.coefficients)]), g.constant(body.intercept[None])])
+
+
+def design_of(g: Graph, design: Design, dense: str) -> str:
+    """The design, block by block as `core.design` lays them out, before it is centred."""
 
     def columns(source: str, positions: Any) -> str:
         return g.add("Gather", [source, g.constant(list(positions), np.int64)], axis=1)
@@ -170,8 +179,51 @@ def linear(g: Graph, body: Scores, dense: str) -> str:
     for place, knots in zip(design.splined.tolist(), design.knots.astype(np.float64), strict=True):
         high = np.where(np.isnan(knots), 1e30, knots)  # a knot that is not there is out of reach
         blocks.append(g.add("Max", [g.add("Sub", [columns(known, [place]), g.constant(high[None])]), g.constant(0.0)]))
-    design_matrix = g.add("Concat", blocks, axis=1)
-    return g.add("Add", [g.add("MatMul", [design_matrix, g.constant(body.coefficients)]), g.constant(body.intercept[None])])
+    return g.add("Concat", blocks, axis=1)
+
+
+def network(g: Graph, body: Network, dense: str) -> str:
+    """Shares, or a number, averaged over the members (`core.network` forwards)."""
+    design, shape = body.design, body.shape
+    scale = 1.0 / design.spread.astype(np.float64)
+    x = g.add("Mul", [g.add("Sub", [design_of(g, design, dense), g.constant(design.centre[None])]), g.constant(scale[None])])
+    total = ""
+    for w in body.members:
+        h = g.add("Mul", [_embedded(g, shape, w, x), g.constant(w["scale"][None])])
+        for i in range(len(shape.hidden) + 1):
+            h = g.add("MatMul", [h, g.constant(w[f"weight{i}"].astype(np.float64) / np.sqrt(len(w[f"weight{i}"])))])
+            h = g.add("Add", [h, g.constant(w[f"bias{i}"][None])])
+            if i < len(shape.hidden):
+                h = _mish(g, h) if shape.regression else _selu(g, h)
+        answer = h if shape.regression else g.add("Softmax", [h], axis=1)
+        total = g.add("Add", [total, answer]) if total else answer
+    return g.add("Div", [total, g.constant(float(len(body.members)))])
+
+
+def _embedded(g: Graph, shape: Shape, w: Weights, x: str) -> str:
+    """Each number also as a mixture of cosines."""
+    if not (shape.periodic and shape.numbers):
+        return x
+    found = [x]
+    for j in range(shape.numbers):
+        value = g.add("Gather", [x, g.constant([j], np.int64)], axis=1)
+        angle = g.add("Add", [g.add("Mul", [value, g.constant(w["frequency"][j][None])]), g.constant(w["phase"][j][None])])
+        mixed = g.add("MatMul", [g.add("Cos", [angle]), g.constant(w["mix"][j])])
+        found.append(g.add("Add", [mixed, g.constant(w["mix_bias"][j][None])]))
+    return g.add("Concat", found, axis=1)
+
+
+def _selu(g: Graph, x: str) -> str:
+    zero = g.constant(0.0)
+    negative = g.add("Mul", [g.add("Sub", [g.add("Exp", [g.add("Min", [x, zero])]), g.constant(1.0)]), g.constant(SELU_ALPHA)])
+    return g.add("Mul", [g.add("Add", [g.add("Max", [x, zero]), negative]), g.constant(SELU_SCALE)])
+
+
+def _mish(g: Graph, x: str) -> str:
+    """x tanh(log(1 + e^x)), by e^x alone."""
+    e = g.add("Exp", [g.add("Min", [x, g.constant(20.0)])])
+    n = g.add("Mul", [e, g.add("Add", [e, g.constant(2.0)])])
+    return g.add("Mul", [x, g.add("Div", [n, g.add("Add", [n, g.constant(2.0)])])])
 
 
 def _doubles(g: Graph, mask: str) -> str:
@@ -211,7 +263,7 @@ def trees(g: Graph, body: Trees, dense: str) -> str:
     attributes["leaf_weights"] = helper.make_tensor("weights", TensorProto.DOUBLE, [len(weights)], weights)
     if members:
         attributes["membership_values"] = helper.make_tensor("members", TensorProto.DOUBLE, [len(members)], members)
-    return g.add(
+    total = g.add(
         "TreeEnsemble",
         [dense],
         "ai.onnx.ml",
@@ -222,6 +274,7 @@ def trees(g: Graph, body: Trees, dense: str) -> str:
         leaf_targetids=targets,
         **attributes,
     )
+    return total if body.bias is None else g.add("Add", [total, g.constant(body.bias[None])])
 
 
 NODES = (

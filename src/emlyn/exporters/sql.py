@@ -81,7 +81,7 @@ def statement(flat: Flat) -> str:
     features = [f"{feature(f)} AS emlyn_f{i}" for i, f in enumerate(flat.features)]
     raws, links, names = [], [], []
     for i, part in enumerate(flat.parts):
-        width = part.body.width if isinstance(part.body, Trees) else len(part.body.intercept)
+        width = len(part.body.intercept) if isinstance(part.body, Scores) else part.body.width  # type: ignore[union-attr]
         raws += [f"{raw} AS emlyn_r{i}_{k}" for k, raw in enumerate(raw_outputs(part, width))]
         answers = link(part, [f"emlyn_r{i}_{k}" for k in range(width)])
         links += [f"{answer} AS emlyn_a{i}_{k}" for k, answer in enumerate(answers)]
@@ -135,10 +135,12 @@ def raw_outputs(part: Part, width: int) -> list[str]:
     if isinstance(part.body, Scores):
         return [f"CAST({_linear(part.body, k)} AS DOUBLE PRECISION)" for k in range(width)]
     body = part.body
+    assert isinstance(body, Trees)  # `flatten` refuses networks here
     found = []
     for k in range(width):
         terms = [tree_case(tree, body.fill, outputs.index(k)) for tree, outputs in zip(body.trees, body.outputs, strict=True) if k in outputs]
-        found.append(f"{number(body.factor)} * CAST({_sum(terms)} AS DOUBLE PRECISION)" if terms else number(0.0))
+        bias = number(0.0 if body.bias is None else float(body.bias[k]))
+        found.append(f"{bias} + {number(body.factor)} * CAST({_sum(terms)} AS DOUBLE PRECISION)" if terms else bias)
     return found
 
 

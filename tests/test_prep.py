@@ -182,6 +182,21 @@ def test_the_interaction_that_matters_is_found(feature, answer, wanted):
     assert held.names == matrix.names
 
 
+def test_text_scores_read_what_components_miss():
+    """One word among many decides; the fit rows' own scores come from other rows."""
+    rng = np.random.default_rng(0)
+    words = np.array([f"w{i}" for i in range(300)], dtype=object)
+    cells = [" ".join(rng.choice(words, 12)) for _ in range(900)]
+    table = Table({"t": text_column(cells)})
+    data = rows_dataset(table, np.array([float("w7 " in c or "w8 " in c) for c in cells]))
+    data.shared["encoder"] = fit_encoder(table)
+    fit, ask = data.take(np.arange(600)), data.take(np.arange(600, 900))
+    prep, matrix = FoldPrep.learn(("text_score",), fit, Outcome("binary", 2), 0)
+    assert np.corrcoef(matrix.dense[:, -1], fit.answers)[0, 1] < 0.95
+    for found in (prep, FoldPrep.load(prep.save())):
+        assert np.corrcoef(found.matrix(ask).dense[:, -1], ask.answers)[0, 1] > 0.6
+
+
 def test_unknown_features_are_named():
     with pytest.raises(ValueError, match="magic"):
         FoldPrep.learn(("magic",), noise(), Outcome("binary", 2), 0)

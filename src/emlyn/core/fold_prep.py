@@ -2,7 +2,8 @@
 
 `target_encoding`: smoothed target means of categories, out of fold for the fit rows (nested inner folds), and counts.
 `crosses`: the same for pairs of categories. `arithmetic`: sums, differences, products and ratios of numbers.
-`aggregates`: a number compared with its mean within a category. Candidates are ranked by what they explain of the residual that
+`aggregates`: a number compared with its mean within a category. `text_score`: what a linear model reads in the text columns, out of
+fold. Candidates are ranked by what they explain of the residual that
 an additive model of the single columns leaves, so only interactions are added.
 """
 
@@ -19,8 +20,9 @@ from emlyn.core.dataset import Dataset
 from emlyn.core.outcome import Outcome
 from emlyn.core.parts import pack, require, unpack
 from emlyn.core.prep import Matrix, encoded
+from emlyn.core.text_score import TextScore
 
-KINDS = ("target_encoding", "crosses", "arithmetic", "aggregates")
+KINDS = ("target_encoding", "crosses", "arithmetic", "aggregates", "text_score")
 SMOOTHING = 10.0
 """A category's mean is drawn towards the overall mean as by so many rows of it (Micci-Barreca 2001)."""
 INNER_FOLDS = 5
@@ -133,6 +135,7 @@ class FoldPrep:
     pairs: list[tuple[str, int, int]] = field(default_factory=list)
     """(operation, feature, feature)."""
     means: list[Means] = field(default_factory=list)
+    text: TextScore | None = None
 
     @staticmethod
     def learn(features: Iterable[str], fit: Dataset, outcome: Outcome, seed: int) -> tuple[FoldPrep, Matrix]:
@@ -147,11 +150,15 @@ class FoldPrep:
         rng = np.random.default_rng(seed)
         weight = np.ones(len(fit)) if fit.weight is None else fit.weight
         targets = target_columns(outcome.targets(fit.answers), outcome)
-        sample = rng.permutation(len(matrix))[:RANKED_ON]
-        ranking = _Ranking(matrix, sample, targets[sample])
-        prep = FoldPrep(pairs=ranking.arithmetic() if "arithmetic" in wanted else [])
-        keys: list[tuple[int, ...]] = [(c,) for c, size in matrix.levels.items() if size > 2] if "target_encoding" in wanted else []
-        keys += ranking.crosses() if "crosses" in wanted else []
+        prep, keys, aggregates = FoldPrep(), [], []
+        if wanted & set(MOST_KEPT):
+            sample = rng.permutation(len(matrix))[:RANKED_ON]
+            ranking = _Ranking(matrix, sample, targets[sample])
+            prep.pairs = ranking.arithmetic() if "arithmetic" in wanted else []
+            keys = ranking.crosses() if "crosses" in wanted else []
+            aggregates = ranking.aggregates() if "aggregates" in wanted else []
+        if "target_encoding" in wanted:
+            keys = [*((c,) for c, size in matrix.levels.items() if size > 2), *keys]
         folds = rng.permutation(np.arange(len(matrix)) % INNER_FOLDS)
         fit_blocks = []
         for key in keys:
@@ -159,16 +166,23 @@ class FoldPrep:
             prep.means.append(Means.learn(matrix.dense, key, size, targets, weight))
             out = out_of_fold_means(matrix.dense, key, size, targets, weight, folds)
             fit_blocks.append(np.column_stack([out, prep.means[-1].dense(matrix.dense)[:, -1]]))
-        for category, number in ranking.aggregates() if "aggregates" in wanted else []:
+        for category, number in aggregates:
             values = np.nan_to_num(matrix.dense[:, [number]].astype(np.float64), nan=float(np.nanmean(matrix.dense[:, number])))
             prep.means.append(Means.learn(matrix.dense, (category,), matrix.levels[category], values, weight, number))
             fit_blocks.append(prep.means[-1].dense(matrix.dense))
+        if "text_score" in wanted and matrix.sparse is not None:
+            prep.text = TextScore.learn(matrix.sparse, targets, weight)
+            fit_blocks.append(TextScore.out_of_fold(matrix.sparse, targets, weight, folds))
         return prep, prep._joined(matrix, fit_blocks)
 
     def matrix(self, data: Dataset) -> Matrix:
         """The dataset's units, encoded, with these features."""
         matrix = encoded(data)
-        return self._joined(matrix, [m.dense(matrix.dense) for m in self.means])
+        blocks = [m.dense(matrix.dense) for m in self.means]
+        if self.text is not None:
+            require(matrix.sparse is not None and matrix.sparse.shape[1] == len(self.text.coefficients), "text scores for other terms")
+            blocks.append(self.text.dense(matrix.sparse))
+        return self._joined(matrix, blocks)
 
     def _joined(self, matrix: Matrix, blocks: list[np.ndarray]) -> Matrix:
         made = [made_of(op, matrix.dense[:, a], matrix.dense[:, b])[:, None] for op, a, b in self.pairs] + blocks
@@ -176,16 +190,20 @@ class FoldPrep:
             return matrix
         names = [f"{matrix.names[a]} {op} {matrix.names[b]}" for op, a, b in self.pairs]
         sources = [_both(matrix, a, b) for _, a, b in self.pairs]
-        for m, block in zip(self.means, blocks, strict=True):
+        for m, block in zip(self.means, blocks, strict=False):
             of = " x ".join(matrix.names[k] for k in m.key) + (f" of {matrix.names[m.number]}" if m.number >= 0 else "")
             names += [f"mean{i + 1} {of}" for i in range(block.shape[1])]
             used = (*m.key, *((m.number,) if m.number >= 0 else ()))
             sources += [_both(matrix, *used)] * block.shape[1]
+        if self.text is not None and matrix.sparse_sources is not None:
+            names += [f"text score{i + 1}" for i in range(blocks[-1].shape[1])]
+            sources += [tuple(np.unique(matrix.sparse_sources).tolist())] * blocks[-1].shape[1]
         return matrix.with_features(np.hstack(made), names, sources)
 
     def save(self) -> dict[str, bytes]:
         arrays = {f"{i}.{name}": getattr(m, name) for i, m in enumerate(self.means) for name in ("known", "means", "counts", "overall")}
         means = [{"key": list(m.key), "size": m.size, "number": m.number} for m in self.means]
+        arrays |= {} if self.text is None else {"text.coefficients": self.text.coefficients, "text.intercept": self.text.intercept}
         return pack({"pairs": [list(p) for p in self.pairs], "means": means}, arrays)
 
     @staticmethod
@@ -199,7 +217,11 @@ class FoldPrep:
             held = {name: arrays[f"{i}.{name}"] for name in ("known", "means", "counts", "overall")}
             require(len(held["known"]) == len(held["means"]) == len(held["counts"]) >= 1, "target means of uneven length")
             means.append(Means(tuple(int(k) for k in m["key"]), int(m["size"]), number=int(m["number"]), **held))
-        return FoldPrep(pairs, means)
+        text = None
+        if "text.coefficients" in arrays:
+            text = TextScore(arrays["text.coefficients"], arrays["text.intercept"])
+            require(text.coefficients.ndim == 2 and text.coefficients.shape[1] == len(text.intercept), "text scores of uneven arrays")
+        return FoldPrep(pairs, means, text)
 
 
 def _both(matrix: Matrix, *features: int) -> tuple[int, ...]:

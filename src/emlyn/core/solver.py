@@ -71,22 +71,23 @@ def descend(
     kind = _kind(targets)
     share = weight / weight.sum()
     held = np.zeros((width + 1) * k) if start is None else np.concatenate([start.coefficients.ravel(), start.intercept])
-    last = held
+    last, least = held, np.inf
 
     def value(theta: np.ndarray) -> tuple[float, np.ndarray]:
-        nonlocal last
+        nonlocal last, least
         if over():
             raise _Stop
-        last = theta
         coefficients, intercept = theta[: width * k].reshape(width, k), theta[width * k :]
         raw = features.times(coefficients).astype(np.float64) + intercept
         loss, slope = _loss(kind, raw, targets)
         slope *= share[:, None]
         gradient = features.transposed_times(slope).astype(np.float64) + penalty * coefficients
         total = float(share @ loss) + penalty / 2 * float((coefficients**2).sum())
+        if total < least:
+            last, least = theta.copy(), total
         return total, np.concatenate([gradient.ravel(), slope.sum(axis=0)])
 
-    with contextlib.suppress(_Stop):  # the deadline is no failure: the last point is a usable model
+    with contextlib.suppress(_Stop):  # the deadline is no failure: the best point so far is a usable model
         last = minimize(value, held, jac=True, method="L-BFGS-B", options={"maxiter": most, "ftol": 1e-9, "gtol": 1e-6}).x
     return Linear(last[: width * k].reshape(width, k), last[width * k :])
 

@@ -16,7 +16,7 @@ from emlyn.core.fold_prep import FoldPrep
 from emlyn.core.learner import Effort, Fitted
 from emlyn.core.outcome import Outcome, base_params, sigmoid, skewed, softmax
 from emlyn.core.parts import below, broken, pack, require, unpack, within
-from emlyn.core.prep import Matrix
+from emlyn.core.prep import Matrix, encoder_of
 from emlyn.plugins import hook
 from emlyn.records.plan import Recipe
 from emlyn.records.problem import Problem
@@ -61,6 +61,9 @@ class CatBoost:
         if len(problem.classes) > 20:
             found = [(found[0][0], {**shallow, "learning_rate": 0.15, "depth": 4 if len(problem.classes) > 100 else 6}, found[0][2])]
         made = [Recipe(name, self.name, {**base, **settings}, (), why) for name, settings, why in found]
+        if encoder_of(data).text:
+            why = "also sees what a linear model reads in the texts"
+            made.insert(0, Recipe("catboost-text", self.name, {**base, **shallow}, ("text_score",), why))
         if problem.task == "regression" and skewed(data):
             made.insert(1, Recipe("catboost-log", self.name, {**base, **shallow, "target": "log"}, (), "a long upper tail: learns the logarithm"))
         return made

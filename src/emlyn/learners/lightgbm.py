@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from emlyn.core.fold_prep import FoldPrep
 from emlyn.core.learner import Effort, Fitted
 from emlyn.core.outcome import Outcome, base_params, sigmoid, skewed, softmax
 from emlyn.core.parts import below, broken, pack, require, unpack, within
-from emlyn.core.prep import Matrix, encoded, lock_of
+from emlyn.core.prep import Matrix, encoded, encoder_of, lock_of
 from emlyn.plugins import hook
 from emlyn.records.plan import Recipe
 from emlyn.records.problem import Problem
@@ -30,6 +30,8 @@ LEARNED = 12.0
 """Rounds times learning rate below which a fit would end half learned: the rate is then raised."""
 FASTEST = 0.25
 MOST_ROUNDS = 6_000
+TEXTUAL = ("lightgbm-few-leaves", "lightgbm-prep")
+"""Recipes that also see what a linear model reads in text columns."""
 PATIENT_WITH_EMPTY = 10
 MANY_CLASSES = 20
 TEXT_LIMIT = 1 << 30
@@ -92,6 +94,8 @@ class LightGBM:
         if classes > 100:
             found = found[:1]
         made = [Recipe(f"lightgbm-{name}", self.name, {**base_params(problem), **self._scaled(s, problem, n)}, f, why) for name, s, f, why in found]
+        if encoder_of(data).text:
+            made = [replace(r, features=(*r.features, "text_score")) if r.name in TEXTUAL else r for r in made]
         if problem.task == "regression" and skewed(data):
             first = made[0]
             made.insert(1, Recipe(f"{first.name}-log", self.name, {**first.params, "target": "log"}, (), "a long upper tail: learns the logarithm"))
@@ -207,7 +211,7 @@ class _Boosting:
         rate, settled = float(self.params.get("learning_rate", 0.1)), {}
         most = self.effort.steps or (min(MOST_ROUNDS, round(180 / rate)) if self.valid is not None else max(20, round(15 / rate)))
         best, best_at, done, empty_rounds, tried = np.inf, 0, 0, 0, self.effort.steps is not None
-        while done < most and not self._over():
+        while done < most and not (done and self._over()):
             started = time.monotonic()
             if booster.update():  # no split was found: another sample of rows and features may find one
                 empty_rounds += 1

@@ -37,9 +37,10 @@ class LinearModel:
     def recipes(self, problem: Problem, data: Dataset) -> Sequence[Recipe]:
         base = base_params(problem)
         encoder = encoder_of(data)
-        many, text, numbers = len(problem.classes) > 100, encoder.text, len(encoder.names) - len(encoder.levels)
+        many, text = len(problem.classes) > 100, encoder.text
+        numbers = any(code.kind in ("number", "date") for _, code in encoder.codes)
         found = [Recipe("linear", self.name, {**base, "splines": False, "text": text}, (), "straight lines: the sturdiest model when rows are few")]
-        if not many and numbers > 0 and len(data) > 100:
+        if not many and numbers and len(data) > 100:
             found.append(Recipe("linear-splines", self.name, {**base, "splines": True, "text": text}, (), "bent lines: smooth effects, no steps"))
         if problem.task == "regression" and skewed(data):
             params = {**base, "splines": True, "text": text, "target": "log"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,8 @@ class Mlp:
         settings |= {"smoothing": 0.0 if number else 0.05, "members": 4 if n < 2_000 else 2 if n < 10_000 else 1}
         short = {**settings, "epochs": epochs_for(n, SHORT), "rate": 0.1 if number else 0.04, "dropout": 0.3}
         long = {**settings, "epochs": epochs_for(n, 4 * SHORT), "rate": 0.1 if number else 0.02, "dropout": 0.15 if number else 0.3}
-        features = ("target_encoding",) if any(k > ONE_HOT for k in encoder.levels.values()) else ()
+        features: tuple[str, ...] = ("target_encoding",) if any(k > ONE_HOT for k in encoder.levels.values()) else ()
+        features += ("text_score",) if encoder.text else ()
         noisy = Recipe("mlp", self.name, short, features, "a short training: smooth effects from noisy answers")
         exact = Recipe("mlp-long", self.name, long, features, "a long training: fine structure where answers hold little noise")
         found = [exact, noisy] if number else [noisy, exact]
@@ -64,7 +66,8 @@ class Mlp:
         y = outcome.targets(fit.answers)
         prep, matrix = FoldPrep.learn(recipe.features, fit, outcome, effort.seed)
         design, x = Design.learn(matrix, one_hot=ONE_HOT)
-        targets = (y[:, None] if outcome.regression else (y[:, None] == np.arange(outcome.width))).astype(np.float32)
+        classes = np.zeros(1, dtype=np.int64) if outcome.regression else np.unique(y)
+        targets = (y[:, None] if outcome.regression else (y[:, None] == classes)).astype(np.float32)
         weight = np.ones(len(fit)) if fit.weight is None else fit.weight / fit.weight.mean()
         shape = Shape(x.shape[1], len(design.numbers), targets.shape[1], tuple(int(h) for h in p["hidden"]), outcome.regression, bool(p["periodic"]))
         epochs = int(effort.steps or p["epochs"])
@@ -79,7 +82,8 @@ class Mlp:
                 return None if effort.cancelled() else (time.monotonic() - started) / max(until - started, 1e-9)
 
             members.append(train(shape, x, targets, weight.astype(np.float32), settings, effort.seed + 1009 * k, clock))
-        return FittedMlp(outcome, design, shape, members, epochs, prep)
+        networks = Networks(shape, members, classes)
+        return FittedMlp(outcome, design, networks, epochs, prep)
 
     def load(self, parts: Mapping[str, bytes]) -> Fitted:
         document, arrays = unpack(parts)
@@ -87,12 +91,14 @@ class Mlp:
         held = document["shape"]
         require(all(0 < int(h) <= 4096 for h in held["hidden"]), "a layer of impossible width")
         hidden = tuple(int(h) for h in held["hidden"])
-        shape = Shape(len(design.centre), len(design.numbers), outcome.width, hidden, outcome.regression, bool(held["periodic"]))
+        classes = arrays["classes"].astype(np.int64)
+        require(len(classes) >= 1 and bool(((classes >= 0) & (classes < outcome.width)).all()), "classes outside the problem")
+        shape = Shape(len(design.centre), len(design.numbers), len(classes), hidden, outcome.regression, bool(held["periodic"]))
         size = sum(int(np.prod(s)) for s in shape.sizes().values())
         flat = arrays["members"].astype(np.float32)
         require(flat.ndim == 2 and flat.shape[1] == size and len(flat) > 0, "weights do not fit the network")
-        members = [Weights(shape, np.ascontiguousarray(f)) for f in flat]
-        return FittedMlp(outcome, design, shape, members, int(document["steps"]), FoldPrep.load(within(parts, "prep")))
+        networks = Networks(shape, [Weights(shape, np.ascontiguousarray(f)) for f in flat], classes)
+        return FittedMlp(outcome, design, networks, int(document["steps"]), FoldPrep.load(within(parts, "prep")))
 
 
 def epochs_for(rows: int, batches: int) -> int:
@@ -101,21 +107,33 @@ def epochs_for(rows: int, batches: int) -> int:
     return int(np.clip(round(batches * 256 / max(rows, 1)), LEAST_EPOCHS, round(MOST_EPOCHS * scale)))
 
 
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """Networks of one shape that differ in their seed."""
+
+    shape: Shape
+    members: list[Weights]
+    classes: np.ndarray
+    """The class of each output: those of the fit rows."""
+
+
 class FittedMlp:
     """Networks that differ in their seed; their outputs are averaged."""
 
     curve: np.ndarray | None = None
 
-    def __init__(self, outcome: Outcome, design: Design, shape: Shape, members: list[Weights], steps: int, prep: FoldPrep) -> None:
-        self.outcome, self.design, self.shape, self.members, self.prep = outcome, design, shape, members, prep
+    def __init__(self, outcome: Outcome, design: Design, networks: Networks, steps: int, prep: FoldPrep) -> None:
+        self.outcome, self.design, self.networks, self.prep = outcome, design, networks, prep
         self.steps: int | None = steps
 
     def predict(self, data: Dataset, steps: int | None = None) -> np.ndarray:
         x = self.design.transform(self.prep.matrix(data))
-        raw = [scores(self.shape, w, x) for w in self.members]
+        raw = [scores(self.networks.shape, w, x) for w in self.networks.members]
         if self.outcome.regression:
             return self.outcome.answers(np.mean(raw, axis=0))
-        return self.outcome.answers(np.mean([softmax(r) for r in raw], axis=0))
+        every = np.zeros((len(x), self.outcome.width))
+        every[:, self.networks.classes] = np.mean([softmax(r) for r in raw], axis=0)
+        return self.outcome.answers(every)
 
     def contributions(self, data: Dataset) -> np.ndarray | None:
         """None: a network has no fast native attribution."""
@@ -124,8 +142,8 @@ class FittedMlp:
     def save(self) -> dict[str, bytes]:
         state, arrays = self.design.state()
         document = {"outcome": self.outcome.state(), "design": state, "steps": self.steps,
-                    "shape": {"hidden": list(self.shape.hidden), "periodic": self.shape.periodic}}
-        parts = pack(document, {**arrays, "members": np.stack([w.flat for w in self.members])})
+                    "shape": {"hidden": list(self.networks.shape.hidden), "periodic": self.networks.shape.periodic}}
+        parts = pack(document, {**arrays, "classes": self.networks.classes, "members": np.stack([w.flat for w in self.networks.members])})
         return {**parts, **below("prep", self.prep.save())}
 
 

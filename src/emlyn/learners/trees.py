@@ -42,12 +42,13 @@ class ExtraTrees:
         width = len(encoder.names)
         share: float | str = (1.0 if width < 200 else 0.3) if problem.task == "regression" else (0.75 if width < 60 else "sqrt")
         settings = {**base_params(problem), "trees": 150 if len(data) < 20_000 else 100, "max_features": share, "min_samples_leaf": 2}
-        found = [Recipe("extra-trees", self.name, settings, (), "an average of fully random trees: little variance, hard to fool")]
+        text = ("text_score",) if encoder.text else ()
+        found = [Recipe("extra-trees", self.name, settings, text, "an average of fully random trees: little variance, hard to fool")]
         if any(size > 5 for size in encoder.levels.values()):
             why = "categories by their target means rather than by frequency"
-            found.append(Recipe("extra-trees-encoded", self.name, settings, ("target_encoding",), why))
+            found.append(Recipe("extra-trees-encoded", self.name, settings, ("target_encoding", *text), why))
         if problem.task == "regression" and skewed(data):
-            found.append(Recipe("extra-trees-log", self.name, {**settings, "target": "log"}, (), "a long upper tail: averages logarithms"))
+            found.append(Recipe("extra-trees-log", self.name, {**settings, "target": "log"}, text, "a long upper tail: averages logarithms"))
         return found
 
     def fit(self, recipe: Recipe, fit: Dataset, watch: Dataset | None, effort: Effort) -> Fitted:

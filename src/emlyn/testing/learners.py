@@ -194,6 +194,7 @@ class LearnerContract:
         if fitted.curve is None:
             pytest.skip(f"{learner.name} has no curve")
         assert 1 <= (fitted.steps or 0) <= len(fitted.curve)
+        recipe = replace(recipe, params={**recipe.params, **getattr(fitted, "settled", {})})
         exact = learner.fit(recipe, fit, watch, replace(QUICK, seconds=1e9, steps=5))
         assert exact.steps == 5
         np.testing.assert_allclose(exact.predict(watch), fitted.predict(watch, 5), rtol=1e-6, atol=1e-9)

@@ -208,11 +208,13 @@ FORMULAS = [
     ("binary", ["linear"]),
     ("binary", ["linear-splines", "lightgbm-deep"]),
     ("binary", ["extra-trees"]),
+    ("binary", ["baseline-prior", "baseline-column"]),
+    ("regression", ["baseline-column", "baseline-prior"]),
     ("multiclass", ["linear-splines", "lightgbm-extra"]),
     ("multiclass", ["extra-trees"]),
     ("regression", ["linear-splines-log", "lightgbm-extra", "extra-trees"]),
 ]
-LEARNER = {"linear": "linear", "lightgbm": "lightgbm", "extra": "trees"}
+LEARNER = {"baseline": "baseline", "linear": "linear", "lightgbm": "lightgbm", "extra": "trees"}
 
 
 def formula(task: str, names: list[str]) -> Model:
@@ -297,7 +299,7 @@ def test_a_difference_beyond_rounding_is_a_refusal(tmp_path, linear):
         parity(what, "SQL", ours.values.tolist(), np.full_like(ours.probabilities, np.nan))
 
 
-@pytest.mark.parametrize(("name", "learner"), [("catboost", "catboost"), ("baseline-prior", "baseline")])
+@pytest.mark.parametrize(("name", "learner"), [("catboost", "catboost")])
 def test_what_cannot_be_a_formula_is_refused_plainly(tmp_path, name, learner):
     what = exportable(tmp_path, trained([("linear", "linear"), (name, learner)]))
     for target in ("sql", "onnx"):

@@ -24,6 +24,9 @@ from emlyn.core.prep import Encoder
 from emlyn.errors import ModelError
 from emlyn.records.data_card import ColumnRule
 
+ANY = 1e300
+"""Above every feature: a split that only parts off rows without a value."""
+
 
 @dataclass(frozen=True)
 class Feature:
@@ -181,11 +184,54 @@ def _body(learner: str, fitted: Any, encoder: Encoder, networks: bool, refuse: A
         return _boosted(fitted), "number" if fitted.outcome.regression else "sigmoid" if fitted.outcome.task == "binary" else "softmax"
     if learner == "trees":
         return _forest(fitted), "number" if fitted.outcome.regression else "shares"
+    if learner == "baseline":
+        return _bins(fitted), "number" if fitted.outcome.regression else "shares"
     if learner == "catboost" and fitted.model is not None:
         return _symmetric(fitted, encoder, refuse), "number" if fitted.outcome.regression else "sigmoid" if len(fitted.classes) == 2 else "softmax"
     if learner == "mlp" and networks:
         return Network(fitted.design, fitted.shape, tuple(fitted.members)), "number" if fitted.outcome.regression else "shares"
     raise refuse(f"its {learner} member cannot be written as a formula of this kind")
+
+
+def _bins(fitted: Any) -> Trees:
+    """A mean for each bin of one feature as a balanced tree; without a feature, one leaf. "No value" has the last mean."""
+    outputs = tuple(range(fitted.outcome.width))
+    none = np.zeros(0, dtype=np.int64)
+    if fitted.column < 0:
+        return Trees(
+            (Tree(none, none.astype(float), {}, none.astype(bool), none, none, fitted.prior[None].astype(np.float64)),), (outputs,), len(outputs)
+        )
+    edges = np.nextafter(fitted.edges.astype(np.float64), -np.inf)  # bins begin at their edge, splits end at theirs
+    thresholds, left, right = [ANY], [0], [-1 - (len(edges) + 1)]
+
+    def split(low: int, high: int) -> int:
+        """The node (or leaf) that parts bins low..high."""
+        if low == high:
+            return -1 - low
+        place, middle = len(thresholds), (low + high) // 2
+        thresholds.append(float(edges[middle]))
+        left.append(0)
+        right.append(0)
+        left[place], right[place] = split(low, middle), split(middle + 1, high)
+        return place
+
+    left[0] = split(0, len(edges))
+    count = len(thresholds)
+    return Trees(
+        (
+            Tree(
+                np.full(count, fitted.column, dtype=np.int64),
+                np.array(thresholds),
+                {},
+                np.zeros(count, dtype=bool),
+                np.array(left, dtype=np.int64),
+                np.array(right, dtype=np.int64),
+                fitted.means.astype(np.float64),
+            ),
+        ),
+        (outputs,),
+        len(outputs),
+    )
 
 
 def _linear(fitted: Any) -> Scores:

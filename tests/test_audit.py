@@ -167,6 +167,14 @@ def test_a_repair_is_frozen_in_the_contract() -> None:
     assert sorted(read_as["kind"].levels[np.unique(read_as["kind"].values)]) == ["ash", "elm", "fir", "oak"]  # type: ignore[index]
 
 
+def test_a_code_for_no_value_does_not_hide_zeros_that_mean_the_same() -> None:
+    table = honest()
+    _zeros(table)
+    table["glucose"] = np.where(np.arange(600) % 29 == 3, -999.0, table["glucose"])
+    done = {(r.code, r.column) for r in audited(table, target="y").repairs}
+    assert {("missing.zero", "glucose"), ("missing.sentinel", "glucose")} <= done
+
+
 def test_dates_written_as_numbers_are_read_as_dates() -> None:
     table = honest()
     _dates(table)

@@ -80,7 +80,9 @@ def zeros(m: Material) -> Outcome:
     """Zeros apart from all other values: 0.2 to 60 % of the rows, everything else above 0, and a gap up to the smallest of them."""
     findings, repairs = [], []
     for one in looked_at(m, "number"):
-        known = one.known
+        known = one.known[np.isfinite(one.known)]
+        code = _sentinel(*np.unique(known, return_counts=True)) if len(known) else None
+        known = known if code is None else known[known != code[0]]
         share = float((known == 0).mean()) if len(known) else 0.0
         rest = known[known != 0]
         if not 0 < share <= 0.6 or len(rest) < 50 or (rest < 0).any() or not np.isfinite(rest).all():
@@ -125,8 +127,6 @@ def sentinels(m: Material) -> Outcome:
     for one in looked_at(m, "number"):
         known = one.known[np.isfinite(one.known)]
         values, counts = np.unique(known, return_counts=True)
-        if len(values) < 8 or len(known) < 30:
-            continue
         hit = _sentinel(values, counts)
         if hit is None:
             continue
@@ -151,6 +151,8 @@ def sentinels(m: Material) -> Outcome:
 
 def _sentinel(values: np.ndarray, counts: np.ndarray) -> tuple[float, int, bool, str] | None:
     """(value, copies, safe to repair, why), where one stands out."""
+    if len(values) < 8 or counts.sum() < 30:
+        return None
     for edge, inner in ((0, values[1:]), (-1, values[:-1])):
         value, copies, span = float(values[edge]), int(counts[edge]), float(np.ptp(inner))
         if value not in SENTINELS or copies < 2 or len(inner) < 5:

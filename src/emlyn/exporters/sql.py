@@ -48,7 +48,7 @@ class SQL:
             write_all(out, {"score.sql": text}),
             (f"psql -c 'CREATE VIEW {SOURCE} AS TABLE your_table' -f {quoted(out / 'score.sql')}",),
             (
-                f"Reads the table or view {SOURCE}. To keep a key of yours, name it in the last SELECT.",
+                f"Reads the table or view {SOURCE}. Its answers come in no particular order: to keep a key of yours, name it in the last SELECT.",
                 "Numbers must be numeric columns, categories text; texts that mean no value are read as the contract reads them.",
                 "Features are rounded to single precision, as in the model.",
                 *(() if checks else ("Not compared with the model: that needs rows of yours (--rows) and DuckDB (pip install duckdb).",)),
@@ -64,7 +64,8 @@ def compared(what: Exportable, text: str) -> dict[str, Any]:
     import duckdb
 
     frame = to_pandas(conform(what.rows, what.model.contract).table)
-    connection = duckdb.connect()
+    connection = duckdb.connect(config={"threads": 1, "preserve_insertion_order": True})  # several threads hand rows back in any order
+    connection.execute("SET enable_progress_bar = false")
     connection.register(SOURCE, frame)
     found = connection.execute(text).fetchnumpy()
     return parity(what, "SQL", found["prediction"].tolist(), answers_of(found, what.model.problem.classes))

@@ -22,7 +22,7 @@ from emlyn.records.plan import Recipe
 from emlyn.records.problem import Problem
 
 RESERVED = frozenset({"task", "classes", "target"})
-LEARNED = 10.0
+LEARNED = 20.0
 """Rounds times learning rate below which a fit would end half learned."""
 FASTEST = 0.3
 PILOT_FROM = 100_000
@@ -101,9 +101,9 @@ class CatBoost:
         """A higher learning rate where the clock allows too few rounds, by a few trial rounds on large tables."""
         if effort.steps is not None or not np.isfinite(effort.seconds) or train.num_row() * train.num_col() < PILOT_FROM:
             return {}
-        started = time.monotonic()
-        _model(recipe, {}, PILOT_ROUNDS, effort).fit(train, callbacks=[_Stop(began, effort, 1.0, watching=False)])
-        per_round = (time.monotonic() - started) / PILOT_ROUNDS
+        pilot = _Stop(began, effort, 1.0, watching=False)
+        _model(recipe, {}, PILOT_ROUNDS, effort).fit(train, callbacks=[pilot])
+        per_round = (pilot.ends[-1] - pilot.ends[0]) / max(len(pilot.ends) - 1, 1)  # without what comes before the first round
         rounds = max(1.0, (effort.seconds - (time.monotonic() - began)) / max(per_round, 1e-6))
         rate = float(recipe.params.get("learning_rate", 0.06))
         return {} if rounds * rate >= LEARNED else {"learning_rate": max(rate, round(min(FASTEST, LEARNED / rounds), 4))}
@@ -178,10 +178,13 @@ class _Stop:
         self.began, self.effort, self.watching = began, effort, watching
         self.floor = min(200.0, 4 / rate)
         self.best, self.best_at = np.inf, 0
+        self.ends: list[float] = []
+        """When each round ended."""
 
     def after_iteration(self, info: Any) -> bool:
         """False stops the fit and keeps the rounds so far."""
-        if time.monotonic() - self.began > self.effort.seconds or self.effort.cancelled():
+        self.ends.append(time.monotonic())
+        if self.ends[-1] - self.began > self.effort.seconds or self.effort.cancelled():
             return False
         if not self.watching:
             return True

@@ -26,7 +26,7 @@ from emlyn.records.problem import Problem
 
 RESERVED = frozenset({"task", "classes", "target"})
 """Settings that are ours; all others are LightGBM's own."""
-LEARNED = 12.0
+LEARNED = 15.0
 """Rounds times learning rate below which a fit would end half learned: the rate is then raised."""
 FASTEST = 0.25
 MOST_ROUNDS = 6_000
@@ -208,6 +208,7 @@ class _Boosting:
 
     def run(self, prep: FoldPrep) -> FittedLightGBM:
         booster = self._booster()
+        first_round = time.monotonic()
         rate, settled = float(self.params.get("learning_rate", 0.1)), {}
         most = self.effort.steps or (min(MOST_ROUNDS, round(180 / rate)) if self.valid is not None else max(20, round(15 / rate)))
         best, best_at, done, empty_rounds, tried = np.inf, 0, 0, 0, self.effort.steps is not None
@@ -222,7 +223,7 @@ class _Boosting:
             done += 1
             if not tried and (done == 10 or self.effort.seconds < 20 * (time.monotonic() - started)):
                 tried = True
-                faster = self._faster(rate, done)
+                faster = self._faster(rate, (time.monotonic() - first_round) / done)
                 if faster > rate:
                     self.params["learning_rate"] = settled["learning_rate"] = rate = faster
                     booster, done, best, best_at = self._booster(), 0, np.inf, 0
@@ -251,10 +252,10 @@ class _Boosting:
     def _over(self) -> bool:
         return time.monotonic() - self.began > self.effort.seconds or self.effort.cancelled()
 
-    def _faster(self, rate: float, done: int) -> float:
+    def _faster(self, rate: float, per_round: float) -> float:
         """The learning rate at which the seconds left suffice."""
-        spent = time.monotonic() - self.began
-        rounds = max(1.0, (self.effort.seconds - spent) / max(spent / done, 1e-6))
+        left = self.effort.seconds - (time.monotonic() - self.began)
+        rounds = max(1.0, left / max(per_round, 1e-6))
         return rate if rounds * rate >= LEARNED else min(FASTEST, LEARNED / rounds)
 
 

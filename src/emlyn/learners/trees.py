@@ -15,7 +15,6 @@ from emlyn.core.learner import Effort, Fitted
 from emlyn.core.outcome import Outcome, base_params, skewed
 from emlyn.core.parts import below, pack, require, unpack, within
 from emlyn.core.prep import encoder_of
-from emlyn.core.solver import deadline
 from emlyn.plugins import hook
 from emlyn.records.plan import Recipe
 from emlyn.records.problem import Problem
@@ -54,7 +53,7 @@ class ExtraTrees:
     def fit(self, recipe: Recipe, fit: Dataset, watch: Dataset | None, effort: Effort) -> Fitted:
         from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 
-        over = deadline(time.monotonic(), effort.seconds, effort.cancelled)
+        began = time.monotonic()
         outcome = Outcome.learn(recipe.params, fit)
         assert fit.answers is not None
         y = outcome.targets(fit.answers)
@@ -68,11 +67,17 @@ class ExtraTrees:
             settings.update(bootstrap=True, max_samples=MOST_ROWS)
         kind = ExtraTreesRegressor if outcome.regression else ExtraTreesClassifier
         model = kind(random_state=effort.seed % (1 << 31), warm_start=True, **settings)
-        done = 0
-        while done < wanted and not (done and over()):
-            done = min(wanted, done + BATCH)
+        done, batch = 0, max(1, effort.threads)
+        while done < wanted and batch and not (done and effort.cancelled()):
+            started, batch = time.monotonic(), min(batch, wanted - done)
+            done += batch
             model.set_params(n_estimators=done)
             model.fit(dense, y, sample_weight=fit.weight)
+            if effort.steps is None:
+                now = time.monotonic()
+                batch = affordable(effort.seconds - (now - began), (now - started) / batch)
+            else:
+                batch = BATCH
         forest = Forest.of([t.tree_ for t in model.estimators_], dense.shape[1])
         classes = np.zeros(1, dtype=np.int64) if outcome.regression else model.classes_.astype(np.int64)
         return FittedTrees(forest, outcome, fill, classes, prep)
@@ -83,6 +88,11 @@ class ExtraTrees:
         forest = Forest.load(arrays, len(fill))
         require(forest.value.shape[1] == len(classes) and bool(((classes >= 0) & (classes < outcome.width)).all()), "classes outside the problem")
         return FittedTrees(forest, outcome, fill, classes, FoldPrep.load(within(parts, "prep")))
+
+
+def affordable(left: float, per_tree: float) -> int:
+    """Trees to grow before the next look at the clock: at most `BATCH`, none when not even one more fits."""
+    return BATCH if left >= BATCH * per_tree else max(0, int(left / max(per_tree, 1e-9)))
 
 
 def filling(dense: np.ndarray) -> np.ndarray:

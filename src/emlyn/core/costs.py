@@ -15,10 +15,11 @@ _PRIOR: dict[str, tuple[float, float, float]] = {
     "catboost": (0.7, 0.4, 0.5),
     "trees": (0.25, 0.7, 0.3),
     "mlp": (0.6, 1.0, 0.4),
+    "xgboost": (0.3, 0.6, 0.4),
 }
 """learner -> (seconds of one fold at 1,000 rows x 10 columns on one core, exponent of rows, exponent of columns): least squares over
-the folds of 14 tables with 142 to 6,600 rows; a fold of one learner differs from it by a factor of about 2."""
-_BY_CLASSES = {"linear": 1.0, "lightgbm": 0.6, "catboost": 0.6}
+the folds of 14 tables with 142 to 6,600 rows; a fold of one learner differs from it by a factor of about 2. XGBoost is a guess."""
+_BY_CLASSES = {"linear": 1.0, "lightgbm": 0.6, "catboost": 0.6, "xgboost": 0.6}
 """Exponent of the classes beyond the first."""
 _UNKNOWN = (1.0, 0.8, 0.5)
 _BYTES_PER_CELL = {"baseline": 2.0, "lightgbm": 10.0, "catboost": 24.0}
@@ -53,9 +54,10 @@ class Costs:
                 self._seen.setdefault(name, []).append(math.log(max(seconds, 1e-4) / _effort(recipe)))
 
     def memory(self, recipe: Recipe) -> int:
-        """Bytes that one fold will take."""
-        several = max(1, self.classes) if recipe.learner in ("lightgbm", "catboost") else 1
-        return int(self.rows * (self.columns * _BYTES_PER_CELL.get(recipe.learner, 16.0) + 8 * several))
+        """Bytes that one fold will take: its table, its answers and, for boosters, their gradients."""
+        width = max(1, self.classes)
+        gradients = 2 * width if recipe.learner in ("lightgbm", "catboost", "xgboost") else 0
+        return int(self.rows * (self.columns * _BYTES_PER_CELL.get(recipe.learner, 16.0) + 8 * (2 * width + gradients)))
 
 
 def _effort(recipe: Recipe) -> float:

@@ -78,8 +78,8 @@ def twins(m: Material) -> Outcome:
     """Rows with equal features, which a random split would part."""
     problem, whole = given(m.problem), given(m.whole)
     n = whole.rows
-    rows, copied = count_twins(whole, problem.features, 0.005)
-    if not copied:
+    rows, copied = count_twins(whole, problem.features, 0.01)
+    if not copied or rows < 5:
         return outcome()
     kept = problem.split.kind in ("group", "time")
     return outcome(

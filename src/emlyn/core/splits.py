@@ -43,11 +43,15 @@ def count_twins(table: Table, names: Sequence[str], fewest: float = 0.0) -> tupl
     """Rows whose named cells repeat another row's, and (where their share is above `fewest`) whether they look like copies rather than coincidences.
 
     Where rows are alike by chance (few categories), nearly every possible row is there, or far more rows would repeat if one column were
-    left out; copies leave no such rows. Of more than 200,000 rows, and of more than 60 columns, a part is compared.
+    left out; copies leave no such rows. Columns that follow from another one do not count. Of more than 200,000 rows, and of more than
+    60 columns, a part is compared.
     """
-    sizes = np.bincount(twin_codes(table, names))
-    twins, distinct = int(sizes[sizes > 1].sum()), int((sizes > 0).sum())
-    if twins <= fewest * table.rows or sum(np.log(_variety(table[n])) for n in names) < np.log(10 * distinct):
+    _, first, sizes = np.unique(twin_codes(table, names), return_index=True, return_counts=True)
+    twins, distinct = int(sizes[sizes > 1].sum()), len(first)
+    if twins <= fewest * table.rows:
+        return twins, False
+    names = _free(table.take(np.sort(first)), names)
+    if sum(np.log(_variety(table[n])) for n in names) < np.log(10 * distinct):
         return twins, False
     cells = [_hashes(table, [name]) for name in list(names)[: 60 if table.rows <= 200_000 else 10]]
     with np.errstate(over="ignore"):
@@ -55,6 +59,19 @@ def count_twins(table: Table, names: Sequence[str], fewest: float = 0.0) -> tupl
         same = table.rows - len(np.unique(whole))
         almost = sum(table.rows - len(np.unique(whole - one)) - same for one in cells)
     return twins, same > almost
+
+
+def _free(table: Table, names: Sequence[str], most_rows: int = 2_000) -> list[str]:
+    """The columns that follow from no other kept one, by a spread of rows: `age` makes `age squared` superfluous."""
+    step = max(1, table.rows // most_rows)
+    codes = {n: np.unique(_hashes(Table({n: table[n].take(slice(None, None, step))}), [n]), return_inverse=True)[1].astype(np.int64) for n in names}
+    kept: list[str] = []
+    for name in sorted(names, key=lambda n: -int(codes[n].max())):
+        wide = codes[name].max() + 1
+        tellers = (codes[k] for k in kept if codes[k].max() < 0.7 * len(codes[k]))
+        if not any(len(np.unique(k * wide + codes[name])) == k.max() + 1 for k in tellers):
+            kept.append(name)
+    return kept
 
 
 def _hashes(table: Table, names: Sequence[str]) -> np.ndarray:

@@ -102,7 +102,8 @@ def test_credit(workspace: Path, data_dir: Path) -> None:
         assert gaps
         assert all(g["verdict"] in ("gap shown", "no gap shown", "cannot tell") for g in gaps)
     reasons = done.said["explain credit german_credit.csv.gz"]
-    assert "toward “2”" in reasons and re.search(r"^ +\+\S+  \w+ = ", reasons, re.M), "an adverse action has reasons that push toward it"
+    assert "toward “2”" in reasons
+    assert re.search(r"^ +\+\S+  \w+ = ", reasons, re.M), "an adverse action has reasons that push toward it"
     document = (workspace / "sr-26-2.md").read_text(encoding="utf-8")
     assert "HUMAN" in document
     assert "adverse action" in document

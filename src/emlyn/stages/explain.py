@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ MOST_CURVES = 10
 MOST_COLUMNS = 300
 CURVE_ROWS, FEWEST_CURVE_ROWS = 300, 60
 REPEATS = 5
+UNCLOCKED_ROWS = 40_000
+"""Rows permuted and predicted in all where no clock bounds the run (`--trials`): the same work every time, and no more than a minute of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +62,9 @@ def explain(model: Any, data: Dataset, problem: Problem, context: Context) -> Ex
     base = model.predict_answers(rows_dataset(table))
     looked = most_related(table, base[:, -1], MOST_COLUMNS, context.seed)
     groups = moving_together(table.select(looked), base[:, -1])
-    seen, repeats = _permuted(model, table, _Truth(m, truth, base, weight), groups, rng, until - 0.5 * seconds)
+    seen, repeats = _permuted(
+        model, table, _Truth(m, truth, base, weight), groups, rng, until - 0.5 * seconds if math.isfinite(seconds) else math.inf
+    )
     line = _noise_line(seen)
     cluster = None if data.group is None else data.group[rows]
     ranked = sorted(seen, key=lambda g: -g.value)
@@ -95,7 +100,8 @@ def _affordable(model: Any, data: Dataset, rng: np.random.Generator, seconds: fl
     began = time.monotonic()
     model.predict_answers(rows_dataset(data.rows.take(data.units[probe])))
     each = max((time.monotonic() - began) / max(len(probe), 1), 1e-7)
-    size = int(np.clip(0.3 * seconds / (each * max(columns, 1)), FEWEST_ROWS, MOST_ROWS))
+    most = 0.3 * seconds / each if math.isfinite(seconds) else UNCLOCKED_ROWS
+    size = int(np.clip(most / max(columns, 1), FEWEST_ROWS, MOST_ROWS))
     return np.sort(rng.permutation(len(data))[: min(len(data), size)]), each
 
 
@@ -105,7 +111,8 @@ def _permuted(
     """Every group once, then again as long as time allows: what each permutation costs, averaged."""
     costs: list[list[tuple[float, np.ndarray]]] = [[] for _ in groups]
     repeats = 0
-    for repeat in range(REPEATS):
+    affordable = REPEATS if math.isfinite(until) else int(np.clip(UNCLOCKED_ROWS // (table.rows * max(1, len(groups))), 1, REPEATS))
+    for repeat in range(affordable):
         for k, names in enumerate(groups):
             if time.monotonic() > until and (k or repeat):
                 break

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
 
 from emlyn.core.metrics import CLIP, log_loss_rows, mean
 
@@ -62,6 +61,7 @@ def fit_calibration(p: np.ndarray, truth: np.ndarray, weight: np.ndarray | None 
 
 def _fit(kind: str, p: np.ndarray, truth: np.ndarray, weight: np.ndarray | None) -> Calibration:
     """Least log loss over log slope (and shift), started from no change; the slope stays within [0.2, 5]."""
+    from scipy.optimize import minimize  # here, so that a server, which only applies calibrations, starts without it
 
     def loss(x: np.ndarray) -> float:
         return mean(log_loss_rows(truth, _at(kind, x).apply(p)), weight)

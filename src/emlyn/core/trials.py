@@ -278,7 +278,7 @@ class Trials:
         return tuple(
             Trial(
                 recipe=c.recipe,
-                score=score,
+                score=None if np.isnan(score) else score,
                 spread=spread,
                 folds=tuple(sorted(c.results)),
                 fit_s=round(sum(r.fit_s for r in c.results.values()), 3),

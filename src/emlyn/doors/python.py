@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from emlyn import engineer, plugins
+from emlyn import engineer
 from emlyn.core import model as core_model
 from emlyn.core import registry
 from emlyn.core.contract import conform
@@ -22,6 +22,7 @@ from emlyn.core.reader import read
 from emlyn.core.table import Table
 from emlyn.core.workspace import Workspace
 from emlyn.doors import results
+from emlyn.doors.exports import exporters
 from emlyn.doors.options import train_options
 from emlyn.doors.session import Session, make_context
 from emlyn.errors import ModelError, OptionError
@@ -251,7 +252,7 @@ class Model:
 
     def export(self, to: str, out: str | None = None, rows: Any = None) -> dict[str, Any]:
         """Write what another system needs into a folder. Raises OptionError for an unknown target, ModelError where this model cannot go there."""
-        known = {e.name: e for e in plugins.collect("exporters")}
+        known = {e.name: e for e in exporters()}
         if to not in known:
             raise OptionError(f"no exporter is called {to!r}", where="--to", allowed=", ".join(known))
         folder = Path(out or f"{self.version.name}-{to}")

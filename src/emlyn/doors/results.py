@@ -35,7 +35,7 @@ def leaderboard(trials: Iterable[Trial], direction: str) -> list[dict[str, Any]]
         {
             "recipe": t.recipe.name,
             "learner": t.recipe.learner,
-            "score": t.score if t.score == t.score else None,
+            "score": t.score,
             "spread": t.spread,
             "fit_s": round(t.fit_s, 3),
             "weight": round(t.weight, 4),

@@ -13,8 +13,8 @@ class Trial:
     """One recipe on one or more folds."""
 
     recipe: Recipe
-    score: float
-    """In the problem's metric and direction, on out-of-fold rows."""
+    score: float | None
+    """In the problem's metric and direction, on out-of-fold rows; null where nothing could be scored."""
     spread: float | None
     """Standard error of `score` over folds; null with one fold."""
     folds: tuple[int, ...]

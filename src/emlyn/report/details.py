@@ -58,7 +58,7 @@ def _questions(evidence: Evidence) -> Section | None:
 def _leaderboard(evidence: Evidence) -> Section | None:
     name, up = evidence.problem.metric, words.metric(evidence.problem.metric).higher_is_better
     best: dict[str, Any] = {}
-    for trial in (t for t in evidence.trials if t.status == "done"):
+    for trial in (t for t in evidence.trials if t.status == "done" and t.score is not None):
         known = best.get(trial.recipe.name)
         if known is None or len(trial.folds) >= len(known.folds):
             best[trial.recipe.name] = trial

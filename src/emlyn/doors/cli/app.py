@@ -35,6 +35,7 @@ COMMANDS = (
     rows.explain,
     rows.report,
     serve.serve,
+    serve.feedback,
     serve.keys,
     serve.export,
     models.models,

@@ -34,6 +34,25 @@ def serve(
     run(serve_options(flags), announce=lambda text: typer.echo(text, err=True))
 
 
+def feedback(
+    model: str = MODEL,
+    labels: str = typer.Argument(..., help="A source with prediction_id (or your own key) and the true label."),
+    key: str = typer.Option("", "--key", help="The column with your own keys, where predictions were logged by key."),
+    log: str = typer.Option("", "--log", help="The server's --log, where it is not the workspace's own."),
+    json: bool = JSON,
+) -> None:
+    """Late true labels, joined to logged predictions."""
+    from emlyn.doors.cli import show
+    from emlyn.doors.labels import feedback as join
+
+    result = join(model, labels, key=key, log=log)
+    if json:
+        show.as_json(result)
+        return
+    show.out(f"{result['labels']:,} labels stored for {result['model']}, {result['left_out']:,} rows left out")
+    show.out(f"{result['joined']:,} predictions have a label now; {result['unknown']:,} labels name no logged prediction")
+
+
 def keys(
     action: str = typer.Argument("list", help="list, new-token, revoke, new-signing-key or trust."),
     name: str = typer.Argument("default", help="The token's name, or the file of a public key to trust."),

@@ -252,7 +252,7 @@ class Model:
 
     def export(self, to: str, out: str | None = None, rows: Any = None) -> dict[str, Any]:
         """Write what another system needs into a folder. Raises OptionError for an unknown target, ModelError where this model cannot go there."""
-        known = {e.name: e for e in exporters()}
+        known = exporters()
         if to not in known:
             raise OptionError(f"no exporter is called {to!r}", where="--to", allowed=", ".join(known))
         folder = Path(out or f"{self.version.name}-{to}")

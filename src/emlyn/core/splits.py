@@ -98,8 +98,7 @@ def sealed_rows(table: Table, rule: SplitRule, group: np.ndarray | None = None, 
     if rule.kind == "time" and time is not None:
         order = np.argsort(time, kind="stable")
         edge = time[order[n - wanted]]
-        late = time >= edge if (time >= edge).sum() <= 1.5 * wanted else time > edge
-        return late
+        return np.asarray(time >= edge if (time >= edge).sum() <= 1.5 * wanted else time > edge)
     key = row_hashes(table)
     if rule.kind == "group" and group is not None:
         smallest = np.full(int(group.max()) + 1, np.iinfo(np.uint64).max, dtype=np.uint64)
@@ -107,7 +106,7 @@ def sealed_rows(table: Table, rule: SplitRule, group: np.ndarray | None = None, 
         key = smallest[group]
     order = np.argsort(key, kind="stable")
     edge = key[order[wanted - 1]]
-    return key <= edge if (key <= edge).sum() <= 1.5 * wanted else key < edge
+    return np.asarray(key <= edge if (key <= edge).sum() <= 1.5 * wanted else key < edge)
 
 
 def make_folds(data: Dataset, rule: SplitRule, count: int, seed: int = 0, *, stratify: bool = False) -> list[Fold]:
@@ -180,7 +179,7 @@ def _forward(data: Dataset, rule: SplitRule, count: int) -> list[Fold]:
     assert data.time is not None
     order = np.argsort(data.time, kind="stable")
     edges = np.linspace(0, len(order), count + 2).astype(int)[1:]
-    folds = []
+    folds: list[Fold] = []
     for k in range(count):
         ask = order[edges[k] : edges[k + 1]]
         before = order[: edges[k]]

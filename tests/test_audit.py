@@ -95,6 +95,14 @@ def test_a_formula_of_two_columns_is_found_and_one_of_them_quarantined() -> None
     assert found.questions[0].scores["yes"] < found.questions[0].scores["no"]
 
 
+def test_names_that_only_look_like_consequences_are_left_alone() -> None:
+    table = honest()
+    rng = np.random.default_rng(0)
+    for name in ("postOffices", "payment_method", "last_cancelled_months", "previous_refunds", "duration", "num_deaths_ever"):
+        table[name] = rng.normal(size=600)
+    assert "leakage.after_outcome" not in codes(audited(table, target="y"))
+
+
 def test_questions_are_at_most_five_and_take_the_safe_answer() -> None:
     table = honest(task="regression")
     rng = np.random.default_rng(0)

@@ -18,7 +18,7 @@ from emlyn.records.repair import Repair
 
 AFTERWARDS = re.compile(
     r"^(paid|repaid|recover(y|ies|ed)|settle(d|ment)?|settlement|charge_?off|chargedoff|discharged?|cancel(led|ed|lation|ation)?|refund(ed|s)?|outcome|resolution|resolved|"
-    r"terminat(ed|ion)|death|died|deceased|post|after|afterwards|follow_?up|returned|chargeback|verdict|diagnosed|readmitted|survival)$"
+    r"terminat(ed|ion)|death|died|deceased|after|afterwards|follow_?up|returned|chargeback|verdict|diagnosed|readmitted|survival)$"
 )
 MAYBE = re.compile(
     r"^(status|balance|closed|closing|end|ended|result|final|actual|total|remaining|outstanding|duration|settle|installments?|invoice|arrival|delay)$"
@@ -89,7 +89,7 @@ def _consequence(one: Looked, target: set[str]) -> str:
     words = words_of(one.name)
     if not set(words) & BEFOREHAND:
         for word in words:
-            if AFTERWARDS.match(word) and word not in target:
+            if (AFTERWARDS.match(word) or (word == "post" and word == words[-1])) and word not in target:
                 return word
     if one.column.levels is not None and len(one.column.levels) <= 50:
         for level in one.column.levels:

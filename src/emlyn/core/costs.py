@@ -41,6 +41,10 @@ class Costs:
         seen = self._seen.get(recipe.name) or self._seen.get(recipe.learner)
         return math.exp(sum(seen) / len(seen)) * _effort(recipe) if seen else self.prior(recipe)
 
+    def measured(self, recipe: Recipe) -> bool:
+        """Has this recipe or a sibling been measured here?"""
+        return recipe.name in self._seen or recipe.learner in self._seen
+
     def prior(self, recipe: Recipe) -> float:
         """Seconds of one fold as shipped, on one core."""
         base, by_rows, by_columns = _PRIOR.get(recipe.learner, _UNKNOWN)

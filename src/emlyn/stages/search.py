@@ -31,8 +31,10 @@ from emlyn.records.problem import Problem
 
 SERIAL_FROM = 5_000_000
 """Cells (rows x columns) from which one job at a time uses all threads; below, jobs run side by side with one thread each."""
-LIMIT_SHARE = 0.4
-"""Share of the time left that one recipe may take."""
+LIMIT_SHARE, LATE_SHARE = 0.4, 0.9
+"""Shares of the time left that one recipe may take, while a learner is still untried and after."""
+WORTH = 0.6
+"""Share of its expected time below which a fit would end half learned and is not begun; half of that where the expectation was never measured."""
 RESERVE = (0.4, 0.04)
 """Seconds, and share of the search's time, kept for the ensemble."""
 REFIT_SHARE = 0.35
@@ -40,6 +42,8 @@ REFIT_SHARE = 0.35
 PERFECT = 1e-9
 VARY_FROM = 5.0
 """Seconds left below which no variation is begun."""
+TRIES = 5
+"""Variations drawn before it is taken for granted that none fits into the time left."""
 PATIENCE = 15
 LEAST_GAIN = 0.05
 
@@ -204,24 +208,34 @@ class Race:
         if self.timed and self.proposals is None and self.left < VARY_FROM:
             return None
         self.proposals = self.proposals or Proposals(self.trials, self.context.seed)
-        recipe = self.proposals.propose()
-        if recipe is None or self._refused(recipe):
-            return None
-        candidate = Candidate(recipe, status="racing")
-        self.trials.candidates.append(candidate)
-        return self._submit(candidate, 0, len(self.trials.folds))
+        for _ in range(TRIES):
+            recipe = self.proposals.propose()
+            if recipe is not None and not self._refused(recipe):
+                candidate = Candidate(recipe, status="racing")
+                self.trials.candidates.append(candidate)
+                return self._submit(candidate, 0, len(self.trials.folds))
+        return None
 
     def _refused(self, recipe: Recipe) -> str:
         """Why a recipe is not even begun."""
         if self.memory and self.costs.memory(recipe) * self.executor.workers > 0.8 * self.memory:
             return f"it would take about {self.costs.memory(recipe) / 2**30:.1f} GiB of memory"
-        return "" if self._fits(recipe, len(self.trials.folds)) else "the time left would not have sufficed"
+        worth = WORTH if self.costs.measured(recipe) else WORTH / 2
+        if self.timed and self.trials.usable() and worth * self.costs.expect(recipe) > self._limit(len(self.trials.folds)):
+            return "the time left would not have sufficed"
+        return ""
+
+    def _limit(self, folds: int) -> float:
+        """Seconds each fold of a new recipe may take: two fifths of the time left while a learner is still untried, nearly all of it after."""
+        tried = {c.recipe.learner for c in self.trials.candidates if c.results}
+        share = LIMIT_SHARE if any(r.learner not in tried for r in self.queue) else LATE_SHARE
+        return max(0.2, share * self.left * min(self.executor.workers, folds) / folds)
 
     def _fits(self, recipe: Recipe, folds: int) -> bool:
-        """Learners stop at their limit and keep what they have, so half of the expected time is worth beginning. The first model is always tried."""
+        """May the folds that a survivor still lacks begin? Learners stop at their limit and keep what they have."""
         if not self.timed or not self.trials.usable():
             return True
-        return 0.5 * self.costs.expect(recipe) * math.ceil(folds / self.executor.workers) <= self.left
+        return WORTH * self.costs.expect(recipe) * math.ceil(folds / self.executor.workers) <= self.left
 
     def _submit(self, candidate: Candidate, fold: int, open_folds: int) -> Flight:
         recipe = candidate.recipe
@@ -230,7 +244,7 @@ class Race:
         seconds = math.inf
         if self.timed:
             if not candidate.results:
-                candidate.limit_s = max(0.2, LIMIT_SHARE * self.left * min(self.executor.workers, open_folds) / open_folds)
+                candidate.limit_s = self._limit(open_folds)
             seconds = max(0.2, min(self.left - 0.1, candidate.limit_s))
         job = Job(learn, (self.learners[recipe.learner], recipe, self._share(fold)), seconds, self.threads, self._seed(fold))
         return Flight(candidate, fold, self.executor.submit(job))

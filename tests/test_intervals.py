@@ -186,3 +186,28 @@ def test_a_wider_interval_stays_on_its_scale(low: float, value: float, high: flo
     assert (low < 0) == (found.low < 0)
     assert (high < 1) == (found.high < 1)
     assert "1.50 times as wide for a reason" in found.method
+
+
+def test_fold_models_on_different_scales_are_ranked_within_their_folds() -> None:
+    """Each fold ranks well, but on a scale of its own: pooled they look worse than any of them."""
+    rng = np.random.default_rng(8)
+    y, fold = rng.integers(0, 2, 1_000), np.arange(1_000) % 4
+    score = rng.normal(size=1_000) + 1.5 * y + 3.0 * fold
+    p = np.column_stack([-score, score])
+    pooled = metric("roc_auc").score(y, p, None)
+    found = intervals.area_over_folds(y, p, None, None, fold)
+    each = [metric("roc_auc").score(y[fold == k], p[fold == k], None) for k in range(4)]
+    assert found.value == pytest.approx(np.mean(each))
+    assert found.low < found.value < found.high
+    assert pooled < min(each)
+    flat = np.full((1_000, 2), 0.5)
+    difference, chance = paired_difference(metric("roc_auc"), y, p, flat, fold=fold)
+    assert difference.value == pytest.approx(found.value - 0.5)
+    assert chance < 1e-6
+
+
+def test_folds_without_a_class_count_for_nothing() -> None:
+    y, fold = np.r_[np.ones(5), np.tile([0, 1], 50)].astype(int), np.r_[np.zeros(5), np.ones(100)].astype(int)
+    score = np.r_[np.zeros(5), np.tile([0.2, 0.8], 50)]
+    assert intervals.area_over_folds(y, np.column_stack([1 - score, score]), None, None, fold).value == 1.0
+    assert intervals.area_over_folds(y[:5], np.full((5, 2), 0.5), None, None, fold[:5]).value is None

@@ -8,7 +8,7 @@ import numpy as np
 
 from emlyn.core.decision import cost_odds
 from emlyn.core.influence import influence
-from emlyn.core.intervals import FEWEST_FOR_LOSS, TOO_FEW, from_influence, mean_of, measure, refused, share, smallest_class
+from emlyn.core.intervals import FEWEST_FOR_LOSS, TOO_FEW, area_over_folds, from_influence, mean_of, measure, refused, share, smallest_class
 from emlyn.core.metrics import log_loss_rows, metric, metrics_for
 from emlyn.core.reliability import calibration_measures
 from emlyn.records.evaluation import Measure
@@ -40,6 +40,8 @@ class Answers:
     lower: np.ndarray | None = None
     """Lower and upper end (n,) of each number's 90 % interval, where the model gives one."""
     upper: np.ndarray | None = None
+    fold: np.ndarray | None = None
+    """Fold of each row (n,) where different models answered them; None where one model did."""
 
     def __len__(self) -> int:
         return len(self.truth)
@@ -56,6 +58,7 @@ class Answers:
             prediction=self.prediction[rows],
             weight=cut(self.weight),
             cluster=cut(self.cluster),
+            fold=cut(self.fold),
             lower=cut(self.lower),
             upper=cut(self.upper),
         )
@@ -78,6 +81,8 @@ def measure_all(answers: Answers, problem: Problem) -> dict[str, Measure]:
     """Every metric of the task with its interval, the problem's metric first."""
     a = answers
     found = {m.name: measure(m, a.truth, a.prediction, a.weight, a.cluster) for m in metrics_for(problem.task)}
+    if a.fold is not None and "roc_auc" in found:
+        found["roc_auc"] = area_over_folds(a.truth, a.prediction, a.weight, a.cluster, a.fold)
     if problem.task == "binary":
         found |= _binary(a, problem)
     elif problem.task == "multiclass":

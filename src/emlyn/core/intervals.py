@@ -13,6 +13,7 @@ from scipy import stats
 
 from emlyn.core.influence import influence, of_mean
 from emlyn.core.metrics import Metric, auc
+from emlyn.core.metrics import metric as named
 from emlyn.records.evaluation import Measure
 
 FEWEST_DF = 2.2
@@ -116,6 +117,17 @@ def from_influence(value: float, rows: np.ndarray, cluster: np.ndarray | None = 
     return Measure(value, value - se * _hall(z, skew), value - se * _hall(-z, skew), len(rows), f"t, skewness removed{suffix}")
 
 
+def area_over_folds(truth: np.ndarray, prediction: np.ndarray, weight: np.ndarray | None, cluster: np.ndarray | None, fold: np.ndarray) -> Measure:
+    """ROC area within folds (`area_within`) with logit DeLong's interval; refused as the pooled one is."""
+    value, rows = area_within(truth, prediction, weight, fold)
+    if not np.isfinite(value):
+        return refused(value, len(truth), "not defined on these rows")
+    if smallest_class(truth, prediction.shape[1]) < FEWEST_EVENTS:
+        return refused(value, len(truth))
+    found = from_influence(value, rows, cluster, scale="logit")
+    return Measure(found.value, found.low, found.high, found.n, found.method.replace("logit", "logit DeLong within folds"))
+
+
 def effective_df(parts: np.ndarray) -> float:
     """Degrees of freedom of the variance estimated from these influences: 2 n / (kurtosis - 1), at most n - 1 (Satterthwaite 1946)."""
     total = float((parts**2).sum())
@@ -159,12 +171,41 @@ def measure(
     return from_influence(value, rows, cluster)
 
 
+def area_within(
+    truth: np.ndarray, prediction: np.ndarray, weight: np.ndarray | None, fold: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """ROC area within folds, weighted by their rows, and each row's influence (n,).
+
+    Scores of different fold models do not share a scale, so ranking them against each other understates what each can do: by .006 where
+    the whole standard error was .017 (500 rows of a real table, eight folds). Folds that lack a class count for nothing; NaN when all do.
+    """
+    rows, total, value = np.zeros(len(truth)), 0.0, 0.0
+    area = named("roc_auc")
+    for k in np.unique(fold):
+        part = fold == k
+        w = None if weight is None else weight[part]
+        own = area.score(truth[part], prediction[part], w)
+        moved = influence("roc_auc", truth[part], prediction[part], w)
+        if not np.isfinite(own) or moved is None:
+            continue
+        size = float(part.sum() if w is None else w.sum())
+        value, total = value + size * own, total + size
+        rows[part] = size * moved
+    return (value / total, rows / total) if total else (float("nan"), rows)
+
+
 def paired_difference(
-    metric: Metric, truth: np.ndarray, a: np.ndarray, b: np.ndarray, weight: np.ndarray | None = None, cluster: np.ndarray | None = None
+    metric: Metric,
+    truth: np.ndarray,
+    a: np.ndarray,
+    b: np.ndarray,
+    weight: np.ndarray | None = None,
+    cluster: np.ndarray | None = None,
+    fold: np.ndarray | None = None,
 ) -> tuple[Measure, float]:
     """metric(a) - metric(b) on the same rows, its interval and two-sided p: paired DeLong for the ROC area, McNemar for accuracy, else t.
 
-    Raises KeyError for a metric whose influence is not known.
+    With `fold`, ROC areas are taken within folds. Raises KeyError for a metric whose influence is not known.
     """
     if metric.name == "accuracy" and weight is None and cluster is None:
         return mcnemar(a.argmax(axis=1) == truth, b.argmax(axis=1) == truth)
@@ -172,6 +213,9 @@ def paired_difference(
     if left is None or right is None:
         raise KeyError(f"no paired interval is known for the metric {metric.name!r}")
     value = metric.score(truth, a, weight) - metric.score(truth, b, weight)
+    if fold is not None and metric.name == "roc_auc":
+        (one, left), (other, right) = (area_within(truth, p, weight, fold) for p in (a, b))
+        value = one - other
     rows = left - right
     if a.shape[1] > 1 and smallest_class(truth, a.shape[1]) < FEWEST.get(metric.name, FEWEST_FOR_LOSS):
         return refused(value, len(truth)), float("nan")

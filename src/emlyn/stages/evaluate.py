@@ -72,7 +72,7 @@ from emlyn.core.curves import binary_plots, class_plots, natural, number_plots
 from emlyn.core.dataset import Dataset
 from emlyn.core.decision import balanced_threshold, choose_threshold, cost_odds, counts, threshold_for_sensitivity
 from emlyn.core.ensembling import blend
-from emlyn.core.intervals import over_folds, paired_difference, widened
+from emlyn.core.intervals import area_within, over_folds, paired_difference, widened
 from emlyn.core.metrics import Metric, metric
 from emlyn.core.sections import quick_sections
 from emlyn.core.selection import OutOfFold, chosen, corrected, width_factor
@@ -129,16 +129,23 @@ def evaluate_stored(stored: OutOfFold, asked: Dataset, problem: Problem, context
     folds = len(np.unique(stored.fold))
     prediction = corrected(stored, m, calibrate=calibrate, seed=context.seed, seconds=0.4 * context.budget.until("evaluate")) if folds > 1 else shown
     threshold, why = choose_threshold(shown[:, -1], problem, stored.weight) if problem.task == "binary" else (None, "")
-    answers = Answers(stored.truth, prediction, stored.weight, asked.group, threshold, why)
+    answers = Answers(stored.truth, prediction, stored.weight, asked.group, threshold, why, fold=stored.fold if folds > 1 else None)
     how = "cross-validation corrected for selection" if folds > 1 else "one fold, not corrected for selection"
     evaluation = _widened(evaluate_answers(answers, problem, context, how, asked), width_factor(folds))
-    naive, value = m.score(stored.truth, shown, stored.weight), evaluation.metrics[m.name].value
+    naive, value = _naive(stored, shown, m), evaluation.metrics[m.name].value
     told = "unknown" if value is None else number(value, 4)
     text = (
         f"Choosing among {len(stored.candidates)} candidates made {m.label or m.name} look like {number(naive, 4)}; corrected for that it is {told}."
     )
     section = {"candidates": len(stored.candidates), "naive": naive, "corrected": value, "sentence": text}
     return deepened(evaluation, {"selection": section, "folds": _folds(stored, prediction, m, evaluation.metrics[m.name])}, problem)
+
+
+def _naive(stored: OutOfFold, shown: np.ndarray, m: Metric) -> float:
+    """The score without any correction, ranked within folds as the corrected one is."""
+    if m.name == "roc_auc" and len(np.unique(stored.fold)) > 1:
+        return area_within(stored.truth, shown, stored.weight, stored.fold)[0]
+    return m.score(stored.truth, shown, stored.weight)
 
 
 def _widened(evaluation: Evaluation, factor: float) -> Evaluation:
@@ -215,7 +222,7 @@ def evaluate_answers(answers: Answers, problem: Problem, context: Context, metho
 def compare(answers: Answers, other: np.ndarray, problem: Problem, against: str = "baseline") -> tuple[Measure | None, dict[str, Any]]:
     """Paired difference to other predictions (n, k) for the same rows in the problem's metric, and the same in words."""
     a, m = answers, metric(problem.metric)
-    difference, p = paired_difference(m, a.truth, a.prediction, other, a.weight, a.cluster)
+    difference, p = paired_difference(m, a.truth, a.prediction, other, a.weight, a.cluster, a.fold)
     told = {"against": against, "metric": m.name, "difference": _plain(difference), "p": p if np.isfinite(p) else None, "test": difference.method}
     return difference, {**told, "sentence": _difference_words(difference, m, against)}
 

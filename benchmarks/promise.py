@@ -77,6 +77,7 @@ def main() -> None:
     parser.add_argument("target")
     parser.add_argument("--rows", type=int, default=500)
     parser.add_argument("--repeats", type=int, default=300)
+    parser.add_argument("--first", type=int, default=0, help="seed of the first repeat")
     parser.add_argument("--trials", type=int, default=3)
     parser.add_argument("--minutes", type=float, default=math.inf)
     parser.add_argument("--data", default=os.environ.get("EMLYN_TEST_DATA", "../shared/data"))
@@ -85,7 +86,7 @@ def main() -> None:
     options = TrainOptions(target=asked.target, budget=math.inf, trials=asked.trials, experience=False)
     table = read(str(Path(asked.data) / f"{asked.table}.csv.gz"))
     began, promised, found = time.monotonic(), dict[str, list[Measure]](), dict[str, list[Measure]]()
-    for seed in range(asked.repeats):
+    for seed in range(asked.first, asked.first + asked.repeats):
         method, says, is_ = once(table, replace(options, seed=seed), asked.rows, seed)
         for name in LOOKED_AT:
             if name in says and name in is_:

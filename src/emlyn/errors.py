@@ -3,6 +3,7 @@
 EmlynError                 something emlyn knows about; exit code 1 (our own fault) unless a subclass says otherwise
 ├── UserError              a user's mistake: says what, where, what was allowed and what to do next; exit code 2
 │   ├── DataError          the table cannot be read or does not hold what was asked for
+│   │   └── NoRows         a header and nothing below it: nothing to learn from, and nothing to score
 │   ├── OptionError        an option has a value that is not allowed
 │   ├── ModelError         a model name, version or file that cannot be opened
 │   └── WorkspaceError     the workspace cannot be written, is locked, or its disk is full
@@ -48,6 +49,12 @@ def _rebuild(kind: type[UserError], what: str, where: str, allowed: str, next_st
 
 class DataError(UserError):
     """The table cannot be read, or does not hold what was asked for."""
+
+
+class NoRows(DataError):
+    """A header and nothing below it; `columns` are its names."""
+
+    columns: tuple[str, ...] = ()
 
 
 class OptionError(UserError, ValueError):

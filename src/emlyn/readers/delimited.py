@@ -20,7 +20,7 @@ from emlyn.core.ragged import even, swallowed
 from emlyn.core.reader import Read
 from emlyn.core.sniff import CODE, Dialect, parse_lines, sniff
 from emlyn.core.table import Column, Table
-from emlyn.errors import DataError
+from emlyn.errors import DataError, NoRows
 from emlyn.plugins import hook
 
 SAMPLE = 1 << 18
@@ -76,10 +76,10 @@ class DelimitedReader:
         start = _data_start(data, dialect)
         names, renamed = unique_names(_names(dialect))
         if not bytes(data[start : start + SAMPLE]).strip():
-            raise DataError(
-                "this file holds a header and no rows" if dialect.header else "this file holds no rows", where=sources.shown(name),
-                allowed="at least one row", next_step="export it again with its rows",
-            )  # fmt: skip
+            what = "this file holds a header and no rows" if dialect.header else "this file holds no rows"
+            empty = NoRows(what, where=sources.shown(name), allowed="at least one row", next_step="export it again with its rows")
+            empty.columns = tuple(names)
+            raise empty
         dialect = replace(dialect, codes=dialect.codes | _codes_further_on(data, start, dialect))
         table, more = _parse(name, data, start, names, dialect)
         hollow = [n for n, given in zip(names, _names(dialect), strict=True) if not given.strip() and table[n].missing.all()]

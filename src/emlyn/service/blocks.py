@@ -15,7 +15,8 @@ from typing import IO, Any
 from emlyn.core import reader, sources
 from emlyn.core.parse import decode
 from emlyn.core.sniff import sniff
-from emlyn.core.table import Table
+from emlyn.core.table import Table, text_column
+from emlyn.errors import NoRows
 
 LARGE = 256 * 1024 * 1024
 """Bytes of a text file from which it is read in parts."""
@@ -32,7 +33,10 @@ def blocks(source: Any) -> Iterator[Table]:
     elif kind == "delimited" and _large_text(Path(sources.local(os.fspath(source)))):
         yield from _parts(Path(sources.local(os.fspath(source))))
     else:
-        yield reader.read(source).table
+        try:
+            yield reader.read(source).table
+        except NoRows as empty:  # nothing to score is no mistake: an empty file in, an empty file out
+            yield Table({name: text_column([]) for name in empty.columns}, rows=0)
 
 
 def _large_text(path: Path) -> bool:

@@ -16,6 +16,8 @@ ONE_HOT = 30
 KNOTS = 6
 SPLINED = 30
 """Numbers that get a spline, those with the most different values first."""
+BALANCED = 0.5
+"""Spread given to every indicator, that of a balanced one (Gelman 2008): divided by their own, rare levels would escape the penalty."""
 REACH = 4.0
 """Standardised numbers are drawn smoothly into about this range on either side."""
 
@@ -64,7 +66,10 @@ class Design:
         raw = made._raw(matrix)
         made.centre = raw.mean(axis=0, dtype=np.float64).astype(np.float32)
         spread = raw.std(axis=0, dtype=np.float64)
-        made.spread = np.where(spread > 1e-6, spread, np.inf).astype(np.float32)
+        indicators = slice(len(numbers), len(numbers) + len(gaps) + sum(k for _, k in codes))
+        constant = spread <= 1e-6
+        spread[indicators] = BALANCED
+        made.spread = np.where(constant, np.inf, spread).astype(np.float32)
         return made, made._standard(raw)
 
     def transform(self, matrix: Matrix) -> np.ndarray:

@@ -215,15 +215,15 @@ class Trials:
     def eligible(self) -> list[Candidate]:
         """The usable candidates an ensemble is chosen from, best first: the few best of each learner that beat every baseline.
 
-        Baselines, and what is worse than they are, take part only where nothing better was learned: adding a near constant costs a rank metric
-        nothing and ruins the probabilities.
+        The best baseline, and what is worse than it, take part only where nothing better was learned: adding a near constant costs a rank
+        metric nothing and ruins the probabilities, yet one good column is more than a learner that ran out of time.
         """
         sign = -1 if self.metric.direction == "maximize" else 1
         ranked = sorted(self.usable(), key=lambda c: sign * self.score(c)[0])
         learned = [c for c in ranked if c.recipe.learner != "baseline"]
         floor = next((i for i, c in enumerate(ranked) if c.recipe.learner == "baseline"), len(ranked))
         kept: list[Candidate] = []
-        for c in learned[:floor] or learned or ranked:
+        for c in learned[:floor] or [*ranked[floor : floor + 1], *learned]:
             if sum(k.recipe.learner == c.recipe.learner for k in kept) < MOST_PER_LEARNER:
                 kept.append(c)
         return kept

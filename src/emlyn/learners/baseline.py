@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ from emlyn.records.problem import Problem
 
 SMOOTHING = 5.0
 MOST_ROWS = 20_000
+MOST_CELLS = 4_000_000
+"""Rows x classes looked at: with thousands of classes a sample of the rows is enough for a floor."""
 BINS = (2, 4, 8, 16)
 
 
@@ -38,20 +41,23 @@ class Baseline:
         ]
 
     def fit(self, recipe: Recipe, fit: Dataset, watch: Dataset | None, effort: Effort) -> Fitted:
+        until = time.monotonic() + effort.seconds
         outcome = Outcome.learn(recipe.params, fit)
+        prior = _prior(outcome, fit)
+        rng = np.random.default_rng(effort.seed)
+        if len(fit) * outcome.width > max(MOST_CELLS, MOST_ROWS):
+            fit = fit.take(np.sort(rng.permutation(len(fit))[: max(500, MOST_CELLS // outcome.width)]))
         assert fit.answers is not None
         targets, weight = _targets(outcome, fit.answers), np.ones(len(fit)) if fit.weight is None else fit.weight.astype(np.float64)
-        prior = np.average(targets, axis=0, weights=weight)
         none = FittedBaseline(outcome, prior, -1, np.zeros(0), prior[None])
         if not recipe.params.get("columns") or len(fit) < 10:
             return none
-        rng = np.random.default_rng(effort.seed)
         rows = np.sort(rng.permutation(len(fit))[:MOST_ROWS])
         matrix = encoded(fit.take(rows))
         inner = rng.permutation(np.arange(len(rows)) % 3)
         best, chosen = _error(targets[rows], np.broadcast_to(prior, (len(rows), len(prior))), weight[rows]), (-1, 0)
         for j in range(matrix.dense.shape[1]):
-            if effort.cancelled():
+            if effort.cancelled() or time.monotonic() > until:
                 break
             for bins in BINS[:1] if j in matrix.levels else BINS:
                 codes = _codes(matrix.dense[:, j], _edges(matrix, j, bins))
@@ -72,6 +78,16 @@ class Baseline:
         require(prior.shape == (outcome.width,) and means.ndim == 2 and means.shape[1] == outcome.width, "means do not fit the classes")
         require(document["column"] < 0 or len(means) == len(edges) + 2, "bins and means differ in number")
         return FittedBaseline(outcome, prior, int(document["column"]), edges, means)
+
+
+def _prior(outcome: Outcome, fit: Dataset) -> np.ndarray:
+    """The mean answer (width,) of all rows, without an indicator for each row and class."""
+    assert fit.answers is not None
+    y = outcome.targets(fit.answers)
+    if outcome.regression:
+        return np.atleast_1d(np.average(y, weights=fit.weight))
+    mass = np.bincount(y.astype(np.int64), weights=fit.weight, minlength=outcome.width)
+    return np.asarray(mass / mass.sum())
 
 
 def _targets(outcome: Outcome, answers: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ from emlyn.core.model import Model
 from emlyn.core.reader import Read, read
 from emlyn.core.registry import name_from
 from emlyn.core.run_journal import RunJournal, code_version, fingerprint
-from emlyn.core.splits import sealed_rows
+from emlyn.core.splits import TWINS, sealed_rows
 from emlyn.core.structure import answers_column, time_seconds
 from emlyn.core.table import Table, table_digest
 from emlyn.core.trials import Past, Trials
@@ -159,7 +159,8 @@ def prepare(found: Read, card: DataCard, options: TrainOptions, context: Context
         rows = target_rows(found.table, card, problem)
         raw = found.table if rows.all() else found.table.take(rows)
     with _stage(context, "seal"):
-        mask = sealed_rows(raw.drop([problem.target]), problem.split, _groups(raw, problem.group), time_seconds(raw, card, problem))
+        content = raw.select(problem.features) if problem.split.by == TWINS else raw.drop([problem.target])
+        mask = sealed_rows(content, problem.split, _groups(raw, problem.group), time_seconds(raw, card, problem))
         said = f"{int(mask.sum()):,} of {raw.rows:,} rows put under seal" if mask.any() else "no rows sealed: all train, cross-validation answers"
         context.emit("seal", said, sealed=int(mask.sum()), rows=raw.rows)
         kept = np.flatnonzero(~mask)

@@ -39,11 +39,12 @@ def precision(m: Material) -> Outcome:
     evaluation, problem = given(m.evaluation), given(m.problem)
     main = evaluation.metrics[problem.metric]
     sizes = [sum(row) for row in evaluation.plots.get("confusion", {}).get("counts", [])]
-    events = int(min((s for s in sizes if s > 0), default=evaluation.rows))
+    events = int(evaluation.rows if not sizes else min(sizes) if problem.task == "binary" else sum(sizes) - max(sizes))
     wide = problem.metric in ("roc_auc", "accuracy", "balanced_accuracy", "f1", "average_precision") and _half(main) > WIDE
     if events >= FEW_EVENTS and not wide:
         return outcome()
-    text = f"The evaluation rests on {events} rows of the rarest answer: {problem.metric} lies between {_range(main)}."
+    what = "rows of the rarer answer" if problem.task == "binary" else "rows outside the commonest answer" if sizes else "rows"
+    text = f"The evaluation rests on {events} {what}: {problem.metric} lies between {_range(main)}."
     severity: Severity = "warn" if events < FEW_EVENTS else "info"
     return outcome([found("model.precision", severity, (), text, effect=_effect(problem.metric, main), n=evaluation.rows)])
 

@@ -156,7 +156,7 @@ def measure(
     rows = influence(metric.name, truth, prediction, weight)
     if rows is None:
         return refused(value, n, "no interval for this metric")
-    if prediction.shape[1] > 1 and metric.name not in _SHARES and smallest_class(truth, prediction.shape[1]) < FEWEST_FOR_LOSS:
+    if prediction.shape[1] > 1 and metric.name not in _SHARES and rows_at_stake(truth, prediction.shape[1]) < FEWEST_FOR_LOSS:
         return refused(value, n)
     if metric.name in _SHARES:
         return _share(metric.name, value, rows, truth, prediction, weight, cluster)
@@ -171,9 +171,7 @@ def measure(
     return from_influence(value, rows, cluster)
 
 
-def area_within(
-    truth: np.ndarray, prediction: np.ndarray, weight: np.ndarray | None, fold: np.ndarray
-) -> tuple[float, np.ndarray]:
+def area_within(truth: np.ndarray, prediction: np.ndarray, weight: np.ndarray | None, fold: np.ndarray) -> tuple[float, np.ndarray]:
     """ROC area within folds, weighted by their rows, and each row's influence (n,).
 
     Scores of different fold models do not share a scale, so ranking them against each other understates what each can do: by .006 where
@@ -217,7 +215,8 @@ def paired_difference(
         (one, left), (other, right) = (area_within(truth, p, weight, fold) for p in (a, b))
         value = one - other
     rows = left - right
-    if a.shape[1] > 1 and smallest_class(truth, a.shape[1]) < FEWEST.get(metric.name, FEWEST_FOR_LOSS):
+    ranking = metric.name in FEWEST
+    if a.shape[1] > 1 and (smallest_class if ranking else rows_at_stake)(truth, a.shape[1]) < FEWEST.get(metric.name, FEWEST_FOR_LOSS):
         return refused(value, len(truth)), float("nan")
     found = from_influence(value, rows, cluster)
     parts = by_cluster(rows, cluster)
@@ -278,6 +277,11 @@ def smallest_class(truth: np.ndarray, classes: int) -> int:
     """Rows of the rarest class, counting those of the table's classes that are absent here as zero for two classes only."""
     counts = np.bincount(truth.astype(np.int64), minlength=classes)
     return int(counts.min() if classes == 2 else counts[counts > 0].min())
+
+
+def rows_at_stake(truth: np.ndarray, classes: int) -> int:
+    """Rows that a mean loss rests on: those of the rarer of two classes; of many, all but the commonest (one rare class moves the mean little)."""
+    return smallest_class(truth, 2) if classes == 2 else len(truth) - int(np.bincount(truth.astype(np.int64)).max(initial=0))
 
 
 def overlaps(a: Measure, b: Measure) -> bool | None:

@@ -49,7 +49,7 @@ def slices_section(losses: np.ndarray, table: Table, half: np.ndarray, what: str
     adjusted = stats.false_discovery_control(p) if len(p) else p
     kept = [_told(c, losses, ~half, float(q), what) for c, q in zip(found, adjusted, strict=True) if q < 0.05]
     kept = _distinct(sorted(kept, key=lambda s: -s["difference"]["value"]))
-    words = [f"where {s['rule']} ({s['n']} rows): {_loss(what, s['loss'])} against {_loss(what, s['rest'])}" for s in kept]
+    words = [f"where {s['rule']} ({s['n']} rows): {_loss(what, s['loss'])} against {_size(what, s['rest'])}" for s in kept]
     text = "Works less well " + "; ".join(words) + "." if kept else f"No weak slice was confirmed among the {len(every):,} looked at."
     return {"confirmed": kept, "tested": len(found), "looked_at": len(every), "sentence": text}
 
@@ -107,15 +107,20 @@ def _told(c: Condition, losses: np.ndarray, rows: np.ndarray, p: float, what: st
     a, b = losses[inside], losses[outside]
     moves = np.r_[(a - a.mean()) / len(a), -(b - b.mean()) / len(b)]
     d = from_influence(float(a.mean() - b.mean()), moves)
-    text = f"Works less well where {c.rule}: {_loss(what, a.mean())} against {_loss(what, b.mean())} elsewhere."
+    text = f"Works less well where {c.rule}: {_loss(what, a.mean())} against {_size(what, b.mean())} elsewhere."
     difference = {"value": d.value, "low": d.low, "high": d.high, "n": len(moves), "method": d.method}
     told = {"rule": c.rule, "columns": list(c.columns), "n": int(inside.sum()), "loss": float(a.mean()), "rest": float(b.mean())}
     return {**told, "difference": difference, "p": p, "sentence": text}
 
 
 def _loss(what: str, mean: float) -> str:
-    """A mean loss in words: squared errors as their root, in the unit of the target."""
-    return f"typical error {number(float(np.sqrt(mean)))}" if what == "squared error" else f"{what} {number(float(mean))}"
+    """A mean loss in words."""
+    return f"{'typical error' if what == 'squared error' else what} {_size(what, mean)}"
+
+
+def _size(what: str, mean: float) -> str:
+    """Squared errors as their root, in the unit of the target."""
+    return number(float(np.sqrt(mean) if what == "squared error" else mean))
 
 
 def _distinct(kept: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -254,12 +254,11 @@ def _worries(evaluation: Evaluation, problem: Problem, findings: Sequence[Findin
     gain, events = evaluation.comparison, _events(evaluation, problem)
     better = metric(problem.metric).better
     if gain is None or gain.value is None or gain.low is None or gain.high is None:
-        stop.append(f"cannot tell whether it is better than guessing: {gain.method if gain else 'not compared'} ({events} rows of the rarer class)")
+        stop.append(f"cannot tell whether it is better than guessing: {gain.method if gain else 'not compared'} ({events} {_what(problem)})")
     elif not (better(gain.low, 0.0) and better(gain.high, 0.0)):
         stop.append(f"not shown to be better than guessing: the difference may be {signed(gain.low)} to {signed(gain.high)}")
     if events < FEW_EVENTS:
-        what = "rows of the rarer class" if problem.task != "regression" else "rows"
-        care.append(f"rests on only {events} {what}: the true value may lie anywhere in {_range(evaluation.metrics[problem.metric])}")
+        care.append(f"rests on only {events} {_what(problem)}: the true value may lie anywhere in {_range(evaluation.metrics[problem.metric])}")
     care += _miscalibrated(evaluation) + _vague(evaluation, problem)
     care += [f.message for f in evaluation.findings if f.code == "model.fairness"]
     care += [f.message for f in findings if f.severity == "warn" and not f.applied and f.code.split(".")[0] in ("leakage", "structure")]
@@ -270,7 +269,11 @@ def _events(evaluation: Evaluation, problem: Problem) -> int:
     if problem.task == "regression" or "confusion" not in evaluation.plots:
         return evaluation.rows
     sizes = np.array(evaluation.plots["confusion"]["counts"]).sum(axis=1)
-    return int(sizes[sizes > 0].min()) if problem.task == "multiclass" else int(sizes.min())
+    return int(sizes.sum() - sizes.max()) if problem.task == "multiclass" else int(sizes.min())
+
+
+def _what(problem: Problem) -> str:
+    return {"regression": "rows", "multiclass": "rows outside the commonest class"}.get(problem.task, "rows of the rarer class")
 
 
 def _miscalibrated(evaluation: Evaluation) -> list[str]:

@@ -44,6 +44,12 @@ class Hero:
     facts: Sequence[tuple[str, str]]
 
 
+def _learned(evidence: Evidence) -> int:
+    """Rows of the table less those that were under seal."""
+    rows = evidence.lineage.rows or evidence.card.rows
+    return rows - evidence.evaluation.rows if evidence.evaluation.method == "sealed rows" and evidence.evaluation.rows < rows else rows
+
+
 def hero(evidence: Evidence) -> Hero:
     """Verdict with its single reason, and the score as a range."""
     evaluation, problem = evidence.evaluation, evidence.problem
@@ -54,7 +60,7 @@ def hero(evidence: Evidence) -> Hero:
     others = [words.sentence(r, names) for r in verdict.reasons if r != verdict.why][:3] if verdict else []
     facts = [
         ("predicts", words.short(problem.target, 60)),
-        ("learned from", words.plural(evidence.lineage.rows or evidence.card.rows, "row")),
+        ("learned from", words.plural(_learned(evidence), "row")),
         ("columns used", words.count(len(problem.features))),
         ("measured on", words.measured_on(evaluation)),
     ]

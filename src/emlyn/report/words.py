@@ -221,7 +221,8 @@ def score_in_words(problem: Problem, name: str, m: Measure) -> str:
         )
     if metric(name).of_target:
         span = between(low, high) if low != high else f"about {number(m.value)}"
-        return f"A typical prediction is off by {span}, in the unit of “{short(problem.target, 40)}”."
+        weighed = "The typical error, large ones counting more, is" if name == "rmse" else "The typical error is"
+        return f"{weighed} {span}, in the unit of “{short(problem.target, 40)}”."
     if name == "r2":
         return f"The model explains {of_100(max(low, 0.0), max(high, 0.0))} parts of the variation in “{short(problem.target, 40)}”."
     return sentence(f"{metric(name).label} is {metric(name).means}", ()) if metric(name).means else ""

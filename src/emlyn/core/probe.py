@@ -23,6 +23,8 @@ LEAF = 5
 MOST_CLASSES = 32
 PROBE_ROWS, PROBE_CELLS = 5_000, 2_000_000
 ROUNDS = 60
+SERIAL_CELLS = 1_000_000
+"""Cells up to which one thread learns: two threads that wait for each other on busy cores take several times as long."""
 
 
 def standard(score: float, task: str) -> float:
@@ -288,6 +290,7 @@ def _with_lightgbm(cells: np.ndarray, truth: np.ndarray, parts: tuple[np.ndarray
     import lightgbm as lgb
 
     fit, ask = parts
+    threads = setting.threads if cells.size > SERIAL_CELLS else 1
     objective = {0: "regression", 2: "binary"}.get(setting.classes, "multiclass")
     params = {
         "objective": objective,
@@ -297,7 +300,7 @@ def _with_lightgbm(cells: np.ndarray, truth: np.ndarray, parts: tuple[np.ndarray
         "max_bin": 63,
         "feature_fraction": 0.7 if cells.shape[1] > 20 else 1.0,
         "verbosity": -1,
-        "num_threads": setting.threads,
+        "num_threads": threads,
         "seed": setting.seed,
         "deterministic": True,
         "force_row_wise": True,
@@ -308,9 +311,9 @@ def _with_lightgbm(cells: np.ndarray, truth: np.ndarray, parts: tuple[np.ndarray
         params["num_class"] = setting.classes
     rounds = ROUNDS if setting.classes <= 2 else max(8, 2 * ROUNDS // setting.classes)
     data = lgb.Dataset(
-        cells[fit], truth[fit].astype(np.float64), categorical_feature=setting.words, free_raw_data=False, params={"verbosity": -1, "max_bin": 63}
+        cells[fit], truth[fit].astype(np.float64), categorical_feature=setting.words, free_raw_data=False, params={"verbosity": -1, "max_bin": 63, "num_threads": threads}
     )
-    told = np.asarray(lgb.train(params, data, rounds).predict(cells[ask], num_threads=setting.threads))
+    told = np.asarray(lgb.train(params, data, rounds).predict(cells[ask], num_threads=threads))
     return np.column_stack([1 - told, told]) if setting.classes == 2 else told.reshape(len(ask), -1)
 
 

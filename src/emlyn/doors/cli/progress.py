@@ -105,8 +105,8 @@ def _trial_line(event: Event) -> str:
     score = number(data.get("score"))
     spread = f" ± {number(data['spread'])}" if data.get("spread") else ""
     best = f"; best {number(data['best'])}" if data.get("best") is not None else ""
-    if data.get("score") is None:
-        return f"trial {event.message}"
+    if data.get("score") is None:  # never begun: only a failure is worth a line, the journal has the rest
+        return f"trial {event.message}" if data.get("status") == "failed" else ""
     kept = "" if data.get("status") == "done" else f", {data.get('status')}"
     return f"trial {data.get('recipe', '')}: {data.get('metric', 'score')} {score}{spread}{kept}{best}"
 

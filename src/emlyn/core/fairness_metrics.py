@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy  # its parts load when first used
 
 from emlyn.core.answers import Answers
 from emlyn.core.intervals import difference_of_proportions, mean_of, proportion, ratio_of_proportions, share
@@ -62,7 +62,7 @@ def fairness_section(answers: Answers, groups: Mapping[str, np.ndarray], positiv
     columns = [_column(answers, name, labels.astype(str), positive if binary else "", seed) for name, labels in groups.items()]
     gaps = [g for c in columns for g in c["gaps"]]
     if gaps:
-        for gap, p in zip(gaps, stats.false_discovery_control([g["p"] for g in gaps]), strict=True):
+        for gap, p in zip(gaps, scipy.stats.false_discovery_control([g["p"] for g in gaps]), strict=True):
             gap |= _judged(gap, float(p))
     shown = [g for g in gaps if g["verdict"] == "gap shown"]
     unsure = [g for g in gaps if g["verdict"] == "cannot tell"]

@@ -9,7 +9,7 @@ import functools
 from collections.abc import Callable
 
 import numpy as np
-from scipy import stats
+import scipy  # its parts load when first used
 
 from emlyn.core.influence import influence, of_mean
 from emlyn.core.metrics import Metric, auc
@@ -77,8 +77,10 @@ def ratio_of_proportions(hits_a: int, n_a: int, hits_b: int, n_b: int, *, level:
 def rate(count: int, exposure: float, *, level: float = 0.95) -> Measure:
     """Events per unit of exposure, exact for Poisson counts (Garwood 1936)."""
     tail = (1 - level) / 2
-    low = stats.chi2.ppf(tail, 2 * count) / 2 if count else 0.0
-    return Measure(count / exposure, float(low / exposure), float(stats.chi2.ppf(1 - tail, 2 * count + 2) / 2 / exposure), count, "exact Poisson")
+    low = scipy.stats.chi2.ppf(tail, 2 * count) / 2 if count else 0.0
+    return Measure(
+        count / exposure, float(low / exposure), float(scipy.stats.chi2.ppf(1 - tail, 2 * count + 2) / 2 / exposure), count, "exact Poisson"
+    )
 
 
 def mean_of(losses: np.ndarray, weight: np.ndarray | None = None, cluster: np.ndarray | None = None, *, level: float = 0.95) -> Measure:
@@ -221,7 +223,7 @@ def paired_difference(
     found = from_influence(value, rows, cluster)
     parts = by_cluster(rows, cluster)
     se = np.sqrt(len(parts) / max(1, len(parts) - 1) * (parts**2).sum())
-    p = 1.0 if se == 0 and value == 0 else 0.0 if se == 0 else float(2 * stats.t.sf(abs(value) / se, effective_df(parts)))
+    p = 1.0 if se == 0 and value == 0 else 0.0 if se == 0 else float(2 * scipy.stats.t.sf(abs(value) / se, effective_df(parts)))
     how = "paired DeLong" if metric.name == "roc_auc" else f"paired {found.method}"
     return Measure(found.value, found.low, found.high, found.n, how), p
 
@@ -229,7 +231,7 @@ def paired_difference(
 def mcnemar(right_a: np.ndarray, right_b: np.ndarray, *, level: float = 0.95) -> tuple[Measure, float]:
     """Difference of two accuracies on the same rows: exact McNemar p, interval of Bonett and Price 2012."""
     n, b, c = len(right_a), int((right_a & ~right_b).sum()), int((~right_a & right_b).sum())
-    p = float(stats.binomtest(b, b + c).pvalue) if b + c else 1.0
+    p = float(scipy.stats.binomtest(b, b + c).pvalue) if b + c else 1.0
     up, down = (b + 1) / (n + 2), (c + 1) / (n + 2)
     half = _quantile(level) * np.sqrt((up + down - (up - down) ** 2) / (n + 2))
     return Measure((b - c) / n, float(up - down - half), float(up - down + half), n, "Bonett-Price, exact McNemar"), p
@@ -360,7 +362,7 @@ def _hall(z: float, skew: float) -> float:
 @functools.lru_cache(4096)
 def _quantile(level: float, df: float | None = None) -> float:
     tail = 1 - (1 - level) / 2
-    return float(stats.norm.ppf(tail) if df is None or df > 500 else stats.t.ppf(tail, df))
+    return float(scipy.stats.norm.ppf(tail) if df is None or df > 500 else scipy.stats.t.ppf(tail, df))
 
 
 def _expit(x: float) -> float:

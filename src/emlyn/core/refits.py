@@ -12,7 +12,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy  # its parts load when first used
 
 from emlyn import plugins
 from emlyn.core.answers import Answers, loss_rows
@@ -90,14 +90,14 @@ def learning_curve_section(found: Refits, problem: Problem) -> dict[str, Any] | 
     if len(np.unique(sizes[known])) < 3:
         return None
     x, y = 1 / np.sqrt(sizes[known]), values[known]
-    line = stats.linregress(x, y)
+    line = scipy.stats.linregress(x, y)
     most = sizes.max()
     gain = float(line.slope * (1 / np.sqrt(2 * most) - 1 / np.sqrt(most)))
-    reach = abs(float(line.stderr * (1 / np.sqrt(2 * most) - 1 / np.sqrt(most)))) * float(stats.t.ppf(0.975, max(1, len(x) - 2)))
+    reach = abs(float(line.stderr * (1 / np.sqrt(2 * most) - 1 / np.sqrt(most)))) * float(scipy.stats.t.ppf(0.975, max(1, len(x) - 2)))
     points = []
     for n in np.unique(sizes[known]):
         at = values[known & (sizes == n)]
-        half = float(stats.t.ppf(0.975, len(at) - 1) * at.std(ddof=1) / np.sqrt(len(at))) if len(at) > 1 else None
+        half = float(scipy.stats.t.ppf(0.975, len(at) - 1) * at.std(ddof=1) / np.sqrt(len(at))) if len(at) > 1 else None
         mean = float(at.mean())
         points.append({"rows": int(n), "value": mean, "low": None if half is None else mean - half, "high": None if half is None else mean + half})
     told = f"Twice the data is worth about {gain:+.3g} in {m.label or m.name} ({gain - reach:+.2g} to {gain + reach:+.2g})."
@@ -112,7 +112,7 @@ def multiplicity_section(found: Refits) -> dict[str, Any] | None:
         return None
     pairs = list(combinations(fits, 2))
     flips = float(np.mean([turned(found.held.with_prediction(a.prediction), b.prediction) for a, b in pairs]))
-    alike = float(np.nanmean([stats.spearmanr(a.prediction[:, -1], b.prediction[:, -1]).statistic for a, b in pairs]))
+    alike = float(np.nanmean([scipy.stats.spearmanr(a.prediction[:, -1], b.prediction[:, -1]).statistic for a, b in pairs]))
     text = f"Two models learned from other draws of the same rows decide differently about {flips:.1%} of cases."
     return {"models": len(fits), "flips": flips, "agreement": alike, "sentence": text, "left_out": f"with {found.recipe} alone, without the ensemble"}
 

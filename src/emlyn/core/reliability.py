@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy  # its parts load when first used
 
 from emlyn.core.intervals import FEWEST_EVENTS, TOO_FEW, by_cluster, effective_df, from_influence, mean_of, proportion, refused
 from emlyn.records.evaluation import Measure
@@ -105,7 +105,7 @@ def _recalibration(hit: np.ndarray, x: np.ndarray, w: np.ndarray, cluster: np.nd
 
 def _wald(value: float, rows: np.ndarray, cluster: np.ndarray | None) -> Measure:
     parts = by_cluster(rows, cluster)
-    half = float(stats.t.ppf(0.975, effective_df(parts)) * np.sqrt(len(parts) / (len(parts) - 1) * (parts**2).sum()))
+    half = float(scipy.stats.t.ppf(0.975, effective_df(parts)) * np.sqrt(len(parts) / (len(parts) - 1) * (parts**2).sum()))
     return Measure(value, value - half, value + half, len(rows), "logistic recalibration, sandwich variance")
 
 
@@ -138,4 +138,4 @@ def _spiegelhalter(hit: np.ndarray, p: np.ndarray) -> Measure:
     if spread < 1e-12:
         return refused(float("nan"), len(hit), "probabilities are all 0, 1/2 or 1")
     z = float(((hit - p) * (1 - 2 * p)).sum() / spread)
-    return refused(z, len(hit), f"test of calibration, p = {2 * stats.norm.sf(abs(z)):.3g}")
+    return refused(z, len(hit), f"test of calibration, p = {2 * scipy.stats.norm.sf(abs(z)):.3g}")

@@ -6,9 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.spatial.distance import squareform
-from scipy.stats import rankdata
+import scipy  # its parts load when first used
 
 from emlyn.core.explainer import plain
 from emlyn.core.table import Column, Table, number_text
@@ -26,13 +24,15 @@ def moving_together(table: Table, score: np.ndarray) -> list[list[str]]:
     names = list(table)
     if len(names) < 2:
         return [[n] for n in names]
-    ranks = np.column_stack([rankdata(_ordered(table[n], score)) for n in names])
+    ranks = np.column_stack([scipy.stats.rankdata(_ordered(table[n], score)) for n in names])
     ranks -= ranks.mean(axis=0)
     size = np.sqrt((ranks**2).sum(axis=0))
     rho = (ranks / np.where(size > 0, size, 1)).T @ (ranks / np.where(size > 0, size, 1))
     distance = np.clip(1 - np.abs(rho), 0, 1)
     np.fill_diagonal(distance, 0)
-    group = fcluster(linkage(squareform(distance, checks=False), "complete"), 1 - TOGETHER, "distance")
+    group = scipy.cluster.hierarchy.fcluster(
+        scipy.cluster.hierarchy.linkage(scipy.spatial.distance.squareform(distance, checks=False), "complete"), 1 - TOGETHER, "distance"
+    )
     return [[names[i] for i in np.flatnonzero(group == g)] for g in dict.fromkeys(group.tolist())]
 
 
@@ -42,10 +42,10 @@ def most_related(table: Table, score: np.ndarray, most: int, seed: int = 0) -> l
     if len(names) <= most:
         return names
     rows = np.sort(np.random.default_rng(seed).permutation(table.rows)[:300])
-    part, goal = table.take(rows), rankdata(score[rows]) - (len(rows) + 1) / 2
+    part, goal = table.take(rows), scipy.stats.rankdata(score[rows]) - (len(rows) + 1) / 2
     strength = np.empty(len(names))
     for i, name in enumerate(names):
-        x = rankdata(_ordered(part[name], score[rows])) - (len(rows) + 1) / 2
+        x = scipy.stats.rankdata(_ordered(part[name], score[rows])) - (len(rows) + 1) / 2
         size = float(x @ x)
         strength[i] = abs(float(x @ goal)) / np.sqrt(size) if size > 0 else 0.0
     return [names[i] for i in np.sort(np.argsort(-strength, kind="stable")[:most])]

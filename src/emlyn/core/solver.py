@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy  # its parts load when first used
 from scipy import sparse
-from scipy.optimize import minimize
 
 from emlyn.core.outcome import sigmoid, softmax
 
@@ -88,7 +88,7 @@ def descend(
         return total, np.concatenate([gradient.ravel(), slope.sum(axis=0)])
 
     with contextlib.suppress(_Stop):  # the deadline is no failure: the best point so far is a usable model
-        last = minimize(value, held, jac=True, method="L-BFGS-B", options={"maxiter": most, "ftol": 1e-9, "gtol": 1e-6}).x
+        last = scipy.optimize.minimize(value, held, jac=True, method="L-BFGS-B", options={"maxiter": most, "ftol": 1e-9, "gtol": 1e-6}).x
     return Linear(last[: width * k].reshape(width, k), last[width * k :])
 
 

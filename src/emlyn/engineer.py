@@ -274,7 +274,18 @@ def _evaluate(model: Model, trials: Trials, ready: Prepared, options: TrainOptio
         found = evaluate_sealed(model, ready.sealed, problem, context)
     else:
         found = evaluate_oof(trials, ready.working, problem, context)
-    return conclude(found, problem, ready.audit.findings)
+    extra = _unfinished(model)
+    done = conclude(found, problem, (*ready.audit.findings, *extra))
+    return replace(done, findings=(*done.findings, *extra))
+
+
+def _unfinished(model: Model) -> tuple[Finding, ...]:
+    """A warning where the time only sufficed for a baseline."""
+    if any(member.recipe.learner != "baseline" for member in model.members):
+        return ()
+    said = "No learner finished in the time given: this is the best rule that looks at a single column."
+    fix = "nothing was changed; give the run a longer --budget"
+    return (Finding("model.unfinished", "model.unfinished", "warn", said, detail="The ensemble holds baselines only.", fix=fix),)
 
 
 def labelled(found: Read, card: DataCard, problem: Problem) -> Dataset:

@@ -250,7 +250,7 @@ def deepened(evaluation: Evaluation, sections: dict[str, Any], problem: Problem,
 def _worries(evaluation: Evaluation, problem: Problem, findings: Sequence[Finding]) -> tuple[list[str], list[str]]:
     """Reasons against any use, and reasons for care, worst first."""
     stop = [f.message for f in findings if f.severity == "fail" and not f.applied]
-    care: list[str] = []
+    care = [f.message for f in findings if f.code == "model.unfinished"]
     gain, events = evaluation.comparison, _events(evaluation, problem)
     better = metric(problem.metric).better
     if gain is None or gain.value is None or gain.low is None or gain.high is None:

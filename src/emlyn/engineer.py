@@ -39,7 +39,7 @@ from emlyn.stages.audit import audit as audit_stage
 from emlyn.stages.audit import compare
 from emlyn.stages.deepen import deepen
 from emlyn.stages.ensemble import ensemble
-from emlyn.stages.evaluate import conclude, evaluate_oof, evaluate_rows, evaluate_sealed
+from emlyn.stages.evaluate import conclude, deepened, evaluate_oof, evaluate_rows, evaluate_sealed
 from emlyn.stages.explain import explain
 from emlyn.stages.frame import frame, target_rows
 from emlyn.stages.package import package
@@ -145,7 +145,7 @@ def evaluate(model: Model, evidence: Evidence, source: Any, context: Context, de
     if table_digest(given.table) == evidence.card.digest:
         found = replace(found, method="rows the model learned from", verdict=Verdict("do not use yet", SEEN))
     if deep:
-        found = replace(found, sections={**found.sections, **deepen(model, test, model.problem, context)})
+        found = deepened(found, deepen(model, test, model.problem, context), model.problem)
     return found, len(test)
 
 
@@ -199,7 +199,10 @@ def combine(ready: Prepared, trials: Trials, context: Context) -> Model:
 
 
 def as_dataset(raw: Table, card: DataCard, problem: Problem) -> Dataset:
-    """Raw rows with their answers, typed by the card's contract. Group, time and weight come along when the problem names them."""
+    """Raw rows with their answers, typed by the card's contract; group, time and weight come along when the problem names them.
+
+    Sensitive columns that the model does not use stand in the table `aside`, for the judges of fairness alone.
+    """
     task = plugins.find("tasks", problem.task)
     typed = conform(raw, contract_of(card, problem.features)).table
     weight = None
@@ -211,7 +214,7 @@ def as_dataset(raw: Table, card: DataCard, problem: Problem) -> Dataset:
                 where=f"column {problem.weight!r}",
                 next_step="fill the gaps, or leave --weight out",
             )
-    return rows_dataset(
+    made = rows_dataset(
         typed,
         task.encode(answers_column(raw, card, problem.target, problem.task), problem),
         classes=len(problem.classes),
@@ -219,6 +222,10 @@ def as_dataset(raw: Table, card: DataCard, problem: Problem) -> Dataset:
         group=_groups(raw, problem.group),
         time=time_seconds(raw, card, problem),
     )
+    aside = tuple(name for name in problem.sensitive if name not in problem.features and name in raw)
+    if not aside:
+        return made
+    return replace(made, tables={**made.tables, "aside": conform(raw.select(aside), contract_of(card, aside)).table})
 
 
 def gather(ready: Prepared, trials: Trials, evaluation: Evaluation, explanation: Explanation | None, options: TrainOptions) -> Evidence:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -52,12 +52,8 @@ class Outcome:
     findings: tuple[Finding, ...] = ()
     repairs: tuple[Repair, ...] = ()
     questions: tuple[Question, ...] = ()
-    p_values: dict[str, float] = None  # type: ignore[assignment]
+    p_values: dict[str, float] = field(default_factory=dict)
     """Finding id -> p-value, for the checks whose findings enter the shared false-discovery control."""
-
-    def __post_init__(self) -> None:
-        if self.p_values is None:
-            object.__setattr__(self, "p_values", {})
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,9 @@ class Dataset:
         def cut(a: np.ndarray | None) -> np.ndarray | None:
             return None if a is None else a[positions]
 
-        return replace(self, units=self.units[positions], answers=cut(self.answers), weight=cut(self.weight), group=cut(self.group), time=cut(self.time))
+        return replace(
+            self, units=self.units[positions], answers=cut(self.answers), weight=cut(self.weight), group=cut(self.group), time=cut(self.time)
+        )
 
     def without_answers(self) -> Dataset:
         return replace(self, answers=None, weight=None)

@@ -311,7 +311,11 @@ def _with_lightgbm(cells: np.ndarray, truth: np.ndarray, parts: tuple[np.ndarray
         params["num_class"] = setting.classes
     rounds = ROUNDS if setting.classes <= 2 else max(8, 2 * ROUNDS // setting.classes)
     data = lgb.Dataset(
-        cells[fit], truth[fit].astype(np.float64), categorical_feature=setting.words, free_raw_data=False, params={"verbosity": -1, "max_bin": 63, "num_threads": threads}
+        cells[fit],
+        truth[fit].astype(np.float64),
+        categorical_feature=setting.words,
+        free_raw_data=False,
+        params={"verbosity": -1, "max_bin": 63, "num_threads": threads},
     )
     told = np.asarray(lgb.train(params, data, rounds).predict(cells[ask], num_threads=threads))
     return np.column_stack([1 - told, told]) if setting.classes == 2 else told.reshape(len(ask), -1)

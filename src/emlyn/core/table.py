@@ -43,7 +43,7 @@ class Column:
     def strings(self) -> np.ndarray:
         """Cells as an object array of str, None where there is no value; whole numbers without a decimal point."""
         if self.levels is not None:
-            with_none = np.append(self.levels.astype(object), None)
+            with_none = np.array([*self.levels, None], dtype=object)
             return with_none[self.values]
         out = np.empty(len(self.values), dtype=object)
         for i, v in enumerate(self.values.tolist()):

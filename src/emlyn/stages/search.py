@@ -245,9 +245,14 @@ class Race:
         if self.timed:
             if not candidate.results:
                 candidate.limit_s = self._limit(open_folds)
-            seconds = max(0.2, min(self.left - 0.1, candidate.limit_s))
+            seconds = max(0.2, min((self.left - 0.1) / (1 + self._reading(recipe.learner)), candidate.limit_s))
         job = Job(learn, (self.learners[recipe.learner], recipe, self._share(fold)), seconds, self.threads, self._seed(fold))
         return Flight(candidate, fold, self.executor.submit(job))
+
+    def _reading(self, learner: str) -> float:
+        """Seconds of answering per second of learning, as seen so far: each fold is read when learned and, all in one job, at the chosen steps."""
+        seen = [r.predict_s / max(r.fit_s, 0.01) for c in self.trials.candidates if c.recipe.learner == learner for r in c.results.values()]
+        return (1 + len(self.trials.folds)) * max(seen, default=0.05)
 
     def _share(self, fold: int) -> Reference:
         if fold not in self.shared:

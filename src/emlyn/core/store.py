@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -295,18 +297,27 @@ def _lock_on_server(connection: sa.Connection) -> None:
 
 def _read_only_connection(file: Path) -> Callable[[], Any]:
     """A database that may be read but not written: `immutable` only where no log waits to be merged, so that nothing committed is overlooked."""
-    import sqlite3
-
     pending = file.with_name(file.name + "-wal")
     mode = "mode=ro" if pending.exists() and pending.stat().st_size else "mode=ro&immutable=1"
     return lambda: sqlite3.connect(f"{file.as_uri()}?{mode}", uri=True, timeout=PATIENCE_S, check_same_thread=False)
 
 
 def _use_write_ahead_log(engine: sa.Engine) -> None:
-    """Readers then never wait for the writer. It needs memory that processes share: disks of several machines keep the slower rollback journal."""
+    """Readers then never wait for the writer. It needs memory that processes share: disks of several machines keep the slower rollback journal.
+
+    SQLite answers "locked" at once, without its own waiting, where another process changes the mode at the same moment: so the waiting is ours.
+    """
+    until = time.monotonic() + PATIENCE_S
     raw = engine.raw_connection()
     try:
-        raw.cursor().execute("PRAGMA journal_mode=WAL")
+        while True:
+            try:
+                raw.cursor().execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > until:
+                    raise exc.OperationalError("PRAGMA journal_mode=WAL", None, error) from error
+            time.sleep(0.02)
     finally:
         raw.close()
 

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from emlyn.context import Budget, Context
-from emlyn.core.frames import to_table
-from emlyn.core.inspection import inspect, material, view
+from emlyn.core.auditing.inspection import inspect, material, view
+from emlyn.core.auditing.structure import with_answer_kind
 from emlyn.core.reader import Read
-from emlyn.core.structure import with_answer_kind
+from emlyn.core.tables.frames import to_table
 from emlyn.records.options import TrainOptions
 from emlyn.stages.frame import frame, target_rows
 from emlyn.stages.profile import profile

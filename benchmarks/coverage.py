@@ -19,9 +19,9 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 import numpy as np  # noqa: E402
 
-from emlyn.core.answers import Answers, measure_all  # noqa: E402
-from emlyn.core.intervals import paired_difference  # noqa: E402
-from emlyn.core.metrics import metric  # noqa: E402
+from emlyn.core.judging.answers import Answers, measure_all  # noqa: E402
+from emlyn.core.judging.intervals import paired_difference  # noqa: E402
+from emlyn.core.judging.metrics import metric  # noqa: E402
 from emlyn.records.problem import Problem  # noqa: E402
 
 SIZES, PREVALENCES = (100, 1_000, 10_000), (0.02, 0.10, 0.50)

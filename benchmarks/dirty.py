@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from emlyn.context import Budget, Context
-from emlyn.core.metrics import metric
+from emlyn.core.judging.metrics import metric
 from emlyn.core.reader import read
 from emlyn.records.options import TrainOptions
 from emlyn.stages.audit import audit

@@ -20,8 +20,8 @@ from compare import score, split
 
 def mixes(trials, model, rows):
     """Name -> answers to `rows`, each candidate answering with its bag of fold models."""
-    from emlyn.core.ensembling import blend, greedy_weights, quick_weights
-    from emlyn.core.trials import at_steps
+    from emlyn.core.searching.ensembling import blend, greedy_weights, quick_weights
+    from emlyn.core.searching.trials import at_steps
 
     found = trials.eligible()
     asked = trials.covered(found)
@@ -39,9 +39,9 @@ def mixes(trials, model, rows):
 def one(table, facts, a):
     import emlyn
     from emlyn import estimators
-    from emlyn.core.contract import conform
     from emlyn.core.dataset import rows_dataset
-    from emlyn.core.frames import to_table
+    from emlyn.core.tables.contract import conform
+    from emlyn.core.tables.frames import to_table
 
     target, kept, real = facts["target"], {}, estimators.search
     train, test = split(pd.read_csv(a.data / f"{table}.csv.gz", low_memory=False), target, facts["task"], a.fold)

@@ -26,7 +26,7 @@ from emlyn import engineer  # noqa: E402
 from emlyn.context import Budget, Context  # noqa: E402
 from emlyn.core.executor import ThreadExecutor  # noqa: E402
 from emlyn.core.reader import read  # noqa: E402
-from emlyn.core.trials import Past  # noqa: E402
+from emlyn.core.searching.trials import Past  # noqa: E402
 from emlyn.records.evaluation import Measure  # noqa: E402
 from emlyn.records.options import TrainOptions  # noqa: E402
 from emlyn.stages.evaluate import evaluate_oof, evaluate_rows, evaluate_sealed  # noqa: E402

@@ -56,8 +56,8 @@ def measure(what: str, path: str) -> dict[str, float]:
     import pyarrow.csv
 
     from emlyn.context import Budget, Context
-    from emlyn.core.contract import conform, contract_of
     from emlyn.core.reader import read
+    from emlyn.core.tables.contract import conform, contract_of
     from emlyn.records.options import TrainOptions
     from emlyn.stages.profile import profile
 

@@ -38,7 +38,7 @@ def serve(mode: str, model: str, port: int) -> None:
 
     import uvicorn
 
-    from emlyn.core.workspace import Workspace
+    from emlyn.core.storing.workspace import Workspace
     from emlyn.doors.server.app import create_app
     from emlyn.service.limits import Limits, Settings
     from emlyn.service.loading import Loader
@@ -53,9 +53,9 @@ def serve(mode: str, model: str, port: int) -> None:
     served = loader.open(loader.resolve(model))
     scorer = served.scorer
     if mode != "emlyn":
-        from emlyn.core.contract import conform_records
         from emlyn.core.dataset import rows_dataset
-        from emlyn.core.prep import encoded
+        from emlyn.core.features.prep import encoded
+        from emlyn.core.tables.contract import conform_records
         from emlyn.service.scorer import Answer
 
         fixed = scorer.answer([example_row(scorer.contract)])
@@ -236,10 +236,10 @@ def report(said: argparse.Namespace, throughput: dict[str, list[float]], latency
 EXPORT = """
 import sys
 from pathlib import Path
-from emlyn.core import registry
+from emlyn.core.storing import registry
 from emlyn.core.exporter import Exportable
-from emlyn.core.model import Model
-from emlyn.core.workspace import Workspace
+from emlyn.core.models.model import Model
+from emlyn.core.storing.workspace import Workspace
 from emlyn.exporters.mlflow import MLflow
 version = registry.resolve(Workspace.find().open_store(), sys.argv[1])
 MLflow().export(Exportable(Model.load(registry.load(version).under("model/")), version), Path(sys.argv[2]))

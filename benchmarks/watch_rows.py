@@ -13,9 +13,9 @@ import numpy as np
 from emlyn import plugins
 from emlyn.context import Budget, Context
 from emlyn.core.dataset import rows_dataset
-from emlyn.core.metrics import auc
+from emlyn.core.judging.metrics import auc
+from emlyn.core.searching.trials import ready
 from emlyn.core.table import Table, number_column
-from emlyn.core.trials import ready
 from emlyn.records.plan import Plan
 from emlyn.records.problem import Problem
 from emlyn.stages.search import search

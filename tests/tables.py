@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from emlyn.context import Budget, Context
-from emlyn.core.frames import to_table
 from emlyn.core.reader import Read
 from emlyn.core.table import Table
+from emlyn.core.tables.frames import to_table
 from emlyn.records.audit import Audit
 from emlyn.records.data_card import DataCard
 from emlyn.records.options import TrainOptions

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from emlyn.core import archive, signing
-from emlyn.core.sbom import sbom
+from emlyn.core.storing import archive, signing
+from emlyn.core.storing.sbom import sbom
 from emlyn.errors import ModelError, WorkspaceError
 from emlyn.records.manifest import Manifest
 from emlyn.records.problem import Problem
@@ -285,7 +285,7 @@ CHECKED_IN = sorted((Path(__file__).parent / "data").glob("*.emlyn"))
 @pytest.mark.skipif(not CHECKED_IN, reason="no released model file is checked in under tests/data yet")
 @pytest.mark.parametrize("path", CHECKED_IN, ids=lambda p: p.name)
 def test_a_model_file_of_every_release_opens_for_ever(path: Path) -> None:
-    from emlyn.core.model import Model
+    from emlyn.core.models.model import Model
 
     found = archive.open(path)
     model = Model.load(found.under("model/"))

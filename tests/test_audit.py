@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from emlyn import plugins
+from emlyn.core.auditing.inspection import discoveries
 from emlyn.core.check import Check, Material, Outcome
-from emlyn.core.contract import conform, contract_of
-from emlyn.core.inspection import discoveries
 from emlyn.core.reader import read
+from emlyn.core.tables.contract import conform, contract_of
 from emlyn.records.audit import Audit
 from emlyn.records.codec import from_json, to_json
 from emlyn.records.options import TrainOptions

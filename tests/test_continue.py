@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emlyn.core import registry
-from emlyn.core.model import Model
+from emlyn.core.models.model import Model
 from emlyn.core.reader import read
-from emlyn.core.run_journal import runs
-from emlyn.core.store import Store
-from emlyn.core.workspace import Workspace
+from emlyn.core.storing import registry
+from emlyn.core.storing.run_journal import runs
+from emlyn.core.storing.store import Store
+from emlyn.core.storing.workspace import Workspace
 
 TABLE = Path(__file__).resolve().parent.parent / "src" / "emlyn" / "samples" / "breast_cancer.csv"
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from emlyn.core.contract import conform, conform_records, contract_diff, contract_of, to_json_schema, to_pandera
-from emlyn.core.frames import to_table
-from emlyn.core.parse import NO_NUMBER, number_reader
 from emlyn.core.table import Table
+from emlyn.core.tables.contract import conform, conform_records, contract_diff, contract_of, to_json_schema, to_pandera
+from emlyn.core.tables.frames import to_table
+from emlyn.core.tables.parse import NO_NUMBER, number_reader
 from emlyn.errors import DataError
 from emlyn.records.codec import from_json, to_json
 from emlyn.records.data_card import ColumnCard, ColumnRule, Contract, CrossRule, DataCard, Parse

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import toys
-from emlyn.core.calibration import fit_calibration
-from emlyn.core.ensembling import _fast_auc, blend, greedy_weights, quick_weights
-from emlyn.core.metrics import auc, log_loss_rows, metric
-from emlyn.core.model import Model
+from emlyn.core.judging.metrics import auc, log_loss_rows, metric
+from emlyn.core.models.calibration import fit_calibration
+from emlyn.core.models.model import Model
+from emlyn.core.searching.ensembling import _fast_auc, blend, greedy_weights, quick_weights
 from emlyn.errors import Interrupted
 from emlyn.records.problem import Problem
 from emlyn.stages.ensemble import ensemble

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from emlyn.context import Budget, Context
-from emlyn.core.answers import Answers
-from emlyn.core.curves import natural
 from emlyn.core.dataset import Dataset, rows_dataset
-from emlyn.core.decision import choose_threshold, counts, shift_prior, threshold_for_share
-from emlyn.core.selection import OutOfFold
+from emlyn.core.judging.answers import Answers
+from emlyn.core.judging.curves import natural
+from emlyn.core.judging.decision import choose_threshold, counts, shift_prior, threshold_for_share
+from emlyn.core.searching.selection import OutOfFold
 from emlyn.core.table import Table, number_column
 from emlyn.records.codec import from_json, to_json
 from emlyn.records.evaluation import Evaluation

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from emlyn.context import Budget, Context
-from emlyn.core.counterfactual import contrast, counterfactuals
 from emlyn.core.dataset import Dataset, rows_dataset
 from emlyn.core.explainer import pushes_of
-from emlyn.core.shapes import effect
+from emlyn.core.judging.counterfactual import contrast, counterfactuals
+from emlyn.core.judging.shapes import effect
 from emlyn.core.table import Table, number_column, text_column
 from emlyn.records.problem import Problem
 from emlyn.stages.explain import explain, reasons

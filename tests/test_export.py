@@ -13,16 +13,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emlyn.core import archive
-from emlyn.core.calibration import Calibration
-from emlyn.core.contract import conform, contract_of
 from emlyn.core.dataset import rows_dataset
 from emlyn.core.exporter import Exportable
-from emlyn.core.frames import to_pandas, to_table
+from emlyn.core.features.prep import fit_encoder
 from emlyn.core.learner import Effort
-from emlyn.core.model import Member, Model
-from emlyn.core.parts import below
-from emlyn.core.prep import fit_encoder
+from emlyn.core.models.calibration import Calibration
+from emlyn.core.models.model import Member, Model
+from emlyn.core.models.parts import below
+from emlyn.core.storing import archive
+from emlyn.core.tables.contract import conform, contract_of
+from emlyn.core.tables.frames import to_pandas, to_table
 from emlyn.doors.exports import exporters
 from emlyn.doors.server.app import doors
 from emlyn.errors import ModelError, Unavailable

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from emlyn.core import intervals
-from emlyn.core.ensembling import blend, greedy_weights
-from emlyn.core.intervals import FEWEST_EVENTS, difference_of_proportions, measure, paired_difference, proportion
-from emlyn.core.metrics import metric
-from emlyn.core.reliability import calibration_measures
-from emlyn.core.selection import OutOfFold, corrected
+from emlyn.core.judging import intervals
+from emlyn.core.judging.intervals import FEWEST_EVENTS, difference_of_proportions, measure, paired_difference, proportion
+from emlyn.core.judging.metrics import metric
+from emlyn.core.judging.reliability import calibration_measures
+from emlyn.core.searching.ensembling import blend, greedy_weights
+from emlyn.core.searching.selection import OutOfFold, corrected
 from emlyn.records.evaluation import Measure
 
 

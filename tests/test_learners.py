@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from emlyn.core.dataset import rows_dataset
+from emlyn.core.features.prep import fit_encoder
 from emlyn.core.learner import Effort
-from emlyn.core.prep import fit_encoder
 from emlyn.core.table import Table, number_column, text_column
 from emlyn.learners import trees
 from emlyn.testing import LearnerContract

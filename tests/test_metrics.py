@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from emlyn.core.influence import KNOWN, influence
-from emlyn.core.metrics import BUILT_IN, auc, metric
+from emlyn.core.judging.influence import KNOWN, influence
+from emlyn.core.judging.metrics import BUILT_IN, auc, metric
 
 THEIRS = {
     ("binary", "roc_auc"): lambda y, p, w: sk.roc_auc_score(y, p[:, 1], sample_weight=w),

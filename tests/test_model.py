@@ -9,8 +9,8 @@ import pytest
 import emlyn
 import toys
 from emlyn.core.dataset import rows_dataset
-from emlyn.core.frames import to_table
-from emlyn.core.model import Model
+from emlyn.core.models.model import Model
+from emlyn.core.tables.frames import to_table
 from emlyn.errors import DataError, ModelError
 
 

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 import emlyn
-from emlyn.core.frames import to_table
-from emlyn.core.model import Model, Predictions
+from emlyn.core.models.model import Model, Predictions
+from emlyn.core.tables.frames import to_table
 from emlyn.doors.options import train_options
 from emlyn.doors.session import Session
 from emlyn.errors import DataError

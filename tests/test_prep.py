@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emlyn.core.dataset import rows_dataset
-from emlyn.core.design import Design
-from emlyn.core.fold_prep import FoldPrep
-from emlyn.core.forest import Forest
-from emlyn.core.outcome import Outcome
-from emlyn.core.prep import Encoder, encoded, fit_encoder
-from emlyn.core.prep_text import fit_text
+from emlyn.core.features.design import Design
+from emlyn.core.features.fold_prep import FoldPrep
+from emlyn.core.features.prep import Encoder, encoded, fit_encoder
+from emlyn.core.features.prep_text import fit_text
+from emlyn.core.models.forest import Forest
+from emlyn.core.models.outcome import Outcome
 from emlyn.core.table import Table, number_column, text_column
 from emlyn.errors import ModelError
 from emlyn.testing.learners import dirty_table
@@ -110,7 +110,7 @@ def test_the_base_table_is_encoded_once_and_cut():
     {"keep": np.array([10_000])}, {"0.idf": np.zeros(3)},
 ])
 def test_a_damaged_encoder_is_refused(change):
-    from emlyn.core.parts import pack, unpack
+    from emlyn.core.models.parts import pack, unpack
 
     document, arrays = unpack(fit_encoder(Table({"t": text_column(["one two", "one three", "two three", None])})).save())
     with pytest.raises(ModelError):

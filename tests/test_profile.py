@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emlyn.context import Budget, Context
-from emlyn.core.contract import conform, contract_of
-from emlyn.core.frames import to_table
 from emlyn.core.reader import Read, read
+from emlyn.core.tables.contract import conform, contract_of
+from emlyn.core.tables.frames import to_table
 from emlyn.errors import DataError, OptionError
 from emlyn.records.codec import from_json, to_json
 from emlyn.records.data_card import DataCard

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import zstandard
 
-from emlyn.core.frames import to_pandas, to_table
 from emlyn.core.reader import read
+from emlyn.core.tables.frames import to_pandas, to_table
 from emlyn.errors import DataError, Unavailable, UserError
 
 HEADER = ["name", "age", "city"]

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 import evidences
 import toys
-from emlyn.core import archive, registry, signing
-from emlyn.core.model import Model
-from emlyn.core.store import Conflict, Store
-from emlyn.core.workspace import Workspace
+from emlyn.core.models.model import Model
+from emlyn.core.storing import archive, registry, signing
+from emlyn.core.storing.store import Conflict, Store
+from emlyn.core.storing.workspace import Workspace
 from emlyn.errors import ModelError, OptionError, WorkspaceError
 from emlyn.records.codec import from_json
 from emlyn.records.manifest import Manifest

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from emlyn.core import registry, run_journal
-from emlyn.core import store as store_module
-from emlyn.core.run_journal import RunJournal, find_resumable, fingerprint, request_cancel, runs, state_of
-from emlyn.core.store import Store
-from emlyn.core.workspace import Workspace
+from emlyn.core.storing import registry, run_journal
+from emlyn.core.storing import store as store_module
+from emlyn.core.storing.run_journal import RunJournal, find_resumable, fingerprint, request_cancel, runs, state_of
+from emlyn.core.storing.store import Store
+from emlyn.core.storing.workspace import Workspace
 from emlyn.errors import ModelError, WorkspaceError
 from emlyn.events import Event
 from emlyn.records.journal import Entry
@@ -137,8 +137,8 @@ def test_of_two_that_want_to_continue_one_run_only_one_does(tmp_path: Path, stor
 def test_a_child_that_outlives_its_driver_does_not_keep_the_run_alive(tmp_path: Path, store: Store) -> None:
     code = f"""
 import os, time
-from emlyn.core.workspace import Workspace
-from emlyn.core.run_journal import RunJournal
+from emlyn.core.storing.workspace import Workspace
+from emlyn.core.storing.run_journal import RunJournal
 journal = RunJournal.begin(Workspace.find({str(tmp_path)!r}, {{}}).open_store(), "mark", {{}})
 if os.fork() == 0:
     time.sleep(60)
@@ -259,9 +259,9 @@ def test_results_of_runs_interrupted_long_ago_are_swept_away(store: Store, monke
 
 WRITER = """
 import hashlib, sys
-from emlyn.core import archive, registry
-from emlyn.core.run_journal import RunJournal
-from emlyn.core.workspace import Workspace
+from emlyn.core.storing import archive, registry
+from emlyn.core.storing.run_journal import RunJournal
+from emlyn.core.storing.workspace import Workspace
 from emlyn.records.manifest import Manifest
 from emlyn.records.run import ModelVersion
 

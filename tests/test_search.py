@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import toys
-from emlyn.core.metrics import auc
-from emlyn.core.trials import FoldResult, Past
+from emlyn.core.judging.metrics import auc
+from emlyn.core.searching.trials import FoldResult, Past
 from emlyn.records.problem import Problem
 from emlyn.stages.plan import plan
 from emlyn.stages.search import search

@@ -10,16 +10,16 @@ import pytest
 from scipy.special import expit
 
 from emlyn.context import Budget, Context
-from emlyn.core.answers import Answers
-from emlyn.core.conformal import conformal_quantile, conformal_section, cross_quantiles, strangeness
 from emlyn.core.dataset import Dataset, rows_dataset
-from emlyn.core.fairness_metrics import group_labels
-from emlyn.core.mitigation import per_group_decisions, reweighing
-from emlyn.core.refits import learning_curve_section, membership_section, multiplicity_section, refit
-from emlyn.core.sections import label_noise_section, quick_sections
-from emlyn.core.stress import robustness_section
+from emlyn.core.judging.answers import Answers
+from emlyn.core.judging.conformal import conformal_quantile, conformal_section, cross_quantiles, strangeness
+from emlyn.core.judging.fairness_metrics import group_labels
+from emlyn.core.judging.mitigation import per_group_decisions, reweighing
+from emlyn.core.judging.refits import learning_curve_section, membership_section, multiplicity_section, refit
+from emlyn.core.judging.sections import label_noise_section, quick_sections
+from emlyn.core.judging.stress import robustness_section
+from emlyn.core.searching.trials import ready
 from emlyn.core.table import Table, number_column, text_column
-from emlyn.core.trials import ready
 from emlyn.records.evaluation import Evaluation, Measure
 from emlyn.records.plan import Recipe
 from emlyn.records.problem import Problem

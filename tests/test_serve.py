@@ -22,10 +22,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from emlyn.core import archive, registry
-from emlyn.core.parts import below
-from emlyn.core.store import Store
-from emlyn.core.workspace import Workspace
+from emlyn.core.models.parts import below
+from emlyn.core.storing import archive, registry
+from emlyn.core.storing.store import Store
+from emlyn.core.storing.workspace import Workspace
 from emlyn.doors.server.app import create_app
 from emlyn.doors.server.run import build
 from emlyn.doors.server.setup import serve_options

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from emlyn.core.frames import to_table
+from emlyn.core.tables.frames import to_table
 from emlyn.errors import DataError, ModelError, OptionError, WorkspaceError
 from emlyn.service.feedback import add_labels
 from emlyn.service.limits import RateLimit, TooMuch

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from emlyn.core import durable, schema
-from emlyn.core import store as store_module
-from emlyn.core.durable import write_durably
-from emlyn.core.store import Store
-from emlyn.core.workspace import Workspace
+from emlyn.core.storing import durable, schema
+from emlyn.core.storing import store as store_module
+from emlyn.core.storing.durable import write_durably
+from emlyn.core.storing.store import Store
+from emlyn.core.storing.workspace import Workspace
 from emlyn.errors import WorkspaceError
 from emlyn.testing.stores import StoreContract
 from postgresql import postgresql_server
@@ -322,9 +322,9 @@ def test_what_opening_a_workspace_loads() -> None:
     """SQLAlchemy only with the store, Alembic only to migrate, cryptography only to sign: the rest stays quick to start."""
     code = """
 import sys, tempfile
-import emlyn.core.workspace, emlyn.core.archive, emlyn.core.registry, emlyn.core.run_journal
+import emlyn.core.storing.workspace, emlyn.core.storing.archive, emlyn.core.storing.registry, emlyn.core.storing.run_journal
 assert not {'sqlalchemy', 'alembic', 'cryptography', 'fsspec', 'pandas', 'sklearn'} & set(sys.modules)
-emlyn.core.workspace.Workspace.find(tempfile.mkdtemp(), {}).open_store()
+emlyn.core.storing.workspace.Workspace.find(tempfile.mkdtemp(), {}).open_store()
 assert not {'alembic', 'fsspec', 'cryptography', 'pandas', 'sklearn'} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True)

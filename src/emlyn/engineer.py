@@ -13,19 +13,19 @@ import numpy as np
 
 from emlyn import plugins
 from emlyn.context import Context
-from emlyn.core.contract import conform, contract_of
+from emlyn.core.auditing.structure import answers_column, time_seconds
 from emlyn.core.dataset import Dataset, rows_dataset
-from emlyn.core.decision import choose_threshold
-from emlyn.core.ensembling import blend
+from emlyn.core.judging.decision import choose_threshold
 from emlyn.core.machine import describe_machine, package_versions
-from emlyn.core.model import Model
+from emlyn.core.models.model import Model
 from emlyn.core.reader import Read, read
-from emlyn.core.registry import name_from
-from emlyn.core.run_journal import RunJournal, code_version, fingerprint
+from emlyn.core.searching.ensembling import blend
+from emlyn.core.searching.trials import Past, Trials
 from emlyn.core.splits import TWINS, sealed_rows
-from emlyn.core.structure import answers_column, time_seconds
+from emlyn.core.storing.registry import name_from
+from emlyn.core.storing.run_journal import RunJournal, code_version, fingerprint
 from emlyn.core.table import Table, table_digest
-from emlyn.core.trials import Past, Trials
+from emlyn.core.tables.contract import conform, contract_of
 from emlyn.errors import DataError, OptionError
 from emlyn.events import fan_out
 from emlyn.records.audit import Audit, TrapResult

@@ -17,15 +17,15 @@ from sklearn.utils.validation import _check_sample_weight, assert_all_finite, ch
 from emlyn import plugins
 from emlyn.context import Budget, Context
 from emlyn.core import units
-from emlyn.core.contract import conform, contract_of
+from emlyn.core.auditing.inspection import inspect, material, view
 from emlyn.core.dataset import rows_dataset
-from emlyn.core.frames import to_table
-from emlyn.core.inspection import inspect, material, view
+from emlyn.core.judging.metrics import metrics_for
 from emlyn.core.machine import usable_cores
-from emlyn.core.metrics import metrics_for
-from emlyn.core.model import Model
+from emlyn.core.models.model import Model
 from emlyn.core.reader import Read
 from emlyn.core.table import Column, Table, number_column
+from emlyn.core.tables.contract import conform, contract_of
+from emlyn.core.tables.frames import to_table
 from emlyn.errors import OptionError
 from emlyn.records.data_card import DataCard
 from emlyn.records.finding import Finding

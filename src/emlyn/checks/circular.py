@@ -10,8 +10,8 @@ from itertools import combinations
 import numpy as np
 
 from emlyn.checks._say import Looked, average_ranks, found, given, listed, looked_at, repair, words, words_of
+from emlyn.core.auditing.probe import column_strengths
 from emlyn.core.check import Check, Material, Outcome, outcome
-from emlyn.core.probe import column_strengths
 from emlyn.plugins import hook
 from emlyn.records.finding import Effect, Finding, Question
 from emlyn.records.repair import Repair

@@ -6,7 +6,7 @@ import numpy as np
 
 from emlyn.checks._say import found, given
 from emlyn.core.check import Check, Material, Outcome, outcome
-from emlyn.core.metrics import auc
+from emlyn.core.judging.metrics import auc
 from emlyn.core.splits import SEAL_FROM
 from emlyn.plugins import hook
 from emlyn.records.finding import Effect

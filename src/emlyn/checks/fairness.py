@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from emlyn.checks._say import Looked, answer_share, found, given, listed, looked_at, newcombe, number, percent, sample_of, words, words_of
+from emlyn.core.auditing.probe import column_strengths
 from emlyn.core.check import Check, Material, Outcome, outcome
 from emlyn.core.dataset import rows_dataset
-from emlyn.core.probe import column_strengths
 from emlyn.plugins import hook
 from emlyn.records.finding import Effect
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from emlyn.checks._say import Looked, found, given, listed, looked_at, parse_with, percent, repair
 from emlyn.core.check import Check, Material, Outcome, example_rows, outcome
-from emlyn.core.parse import NO_VALUE
 from emlyn.core.splits import count_twins, twin_codes
+from emlyn.core.tables.parse import NO_VALUE
 from emlyn.plugins import hook
 from emlyn.records.finding import Effect, Finding
 from emlyn.records.repair import Repair

@@ -262,8 +262,8 @@ def blocks(m: Material) -> Outcome:
 
 def mechanism(m: Material) -> Outcome:
     """Can the other columns tell where a value is missing? Then it is not missing at random (a test of MCAR; MNAR cannot be tested)."""
+    from emlyn.core.auditing.probe import column_strengths
     from emlyn.core.dataset import rows_dataset
-    from emlyn.core.probe import column_strengths
 
     told_by, strongest = {}, 0.0
     columns = [one for one in looked_at(m) if 30 <= one.column.missing.sum() <= len(one.column) - 30 and one.column.missing.mean() > 0.01]

@@ -7,7 +7,7 @@ from typing import Any
 
 from emlyn.checks._say import found, given, number
 from emlyn.core.check import Check, Material, Outcome, outcome
-from emlyn.core.metrics import metric
+from emlyn.core.judging.metrics import metric
 from emlyn.plugins import hook
 from emlyn.records.evaluation import Evaluation, Measure
 from emlyn.records.finding import Effect, Finding

@@ -18,9 +18,9 @@ from emlyn.checks._say import (
     words,
     words_of,
 )
+from emlyn.core.auditing.structure import find_entities
 from emlyn.core.check import Check, Material, Outcome, outcome
 from emlyn.core.splits import TWINS, count_twins
-from emlyn.core.structure import find_entities
 from emlyn.core.table import row_hashes
 from emlyn.plugins import hook
 from emlyn.records.finding import Effect
@@ -178,8 +178,8 @@ def _between(groups: list[np.ndarray]) -> float:
 
 def drift(m: Material) -> Outcome:
     """Columns that are distributed otherwise in another table (`--against`), and how well the two can be told apart."""
+    from emlyn.core.auditing.probe import column_strengths
     from emlyn.core.dataset import rows_dataset
-    from emlyn.core.probe import column_strengths
     from emlyn.core.table import Table, text_column
 
     reference, table = given(m.reference), given(m.table)

@@ -6,7 +6,7 @@ import numpy as np
 
 from emlyn.checks._say import found, given, listed, number, percent, rank_correlation
 from emlyn.core.check import Check, Material, Outcome, example_rows, outcome
-from emlyn.core.metrics import auc
+from emlyn.core.judging.metrics import auc
 from emlyn.core.splits import twin_codes
 from emlyn.plugins import hook
 from emlyn.records.finding import Effect

@@ -8,9 +8,9 @@ from itertools import combinations
 import numpy as np
 
 from emlyn.checks._say import Looked, found, given, listed, looked_at, number, parse_with, percent, rank_correlation, repair, sample_of, words_of
+from emlyn.core.auditing.probe import column_strengths
 from emlyn.core.check import Check, Material, Outcome, example_rows, outcome
 from emlyn.core.dataset import rows_dataset
-from emlyn.core.probe import column_strengths
 from emlyn.plugins import hook
 from emlyn.records.finding import Effect, Finding
 

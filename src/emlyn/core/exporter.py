@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from emlyn.core.durable import make_folder, write_durably
+from emlyn.core.storing.durable import make_folder, write_durably
 from emlyn.core.table import Table
 from emlyn.errors import ModelError
 from emlyn.records.run import ModelVersion

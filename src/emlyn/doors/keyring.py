@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from emlyn.core import signing
-from emlyn.core.durable import make_folder, write_durably
-from emlyn.core.workspace import Workspace
+from emlyn.core.storing import signing
+from emlyn.core.storing.durable import make_folder, write_durably
+from emlyn.core.storing.workspace import Workspace
 from emlyn.doors.server.run import open_tokens
 from emlyn.doors.server.setup import ServeOptions
 from emlyn.errors import OptionError

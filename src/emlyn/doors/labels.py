@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from emlyn.core import registry
-from emlyn.core.durable import make_folder
 from emlyn.core.reader import read
-from emlyn.core.workspace import Workspace
+from emlyn.core.storing import registry
+from emlyn.core.storing.durable import make_folder
+from emlyn.core.storing.workspace import Workspace
 from emlyn.service.feedback import add_labels
 from emlyn.service.prediction_log import PredictionLog
 

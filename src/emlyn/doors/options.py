@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from emlyn.core import units
-from emlyn.core.registry import check_name
+from emlyn.core.storing.registry import check_name
 from emlyn.errors import OptionError
 from emlyn.records.options import TrainOptions
 from emlyn.types import Kind

@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 
 from emlyn import engineer
-from emlyn.core import model as core_model
-from emlyn.core import registry
-from emlyn.core.contract import conform
 from emlyn.core.dataset import rows_dataset
-from emlyn.core.durable import write_durably
 from emlyn.core.exporter import Exportable
-from emlyn.core.frames import to_table
+from emlyn.core.models import model as core_model
 from emlyn.core.reader import read
+from emlyn.core.storing import registry
+from emlyn.core.storing.durable import write_durably
+from emlyn.core.storing.workspace import Workspace
 from emlyn.core.table import Table
-from emlyn.core.workspace import Workspace
+from emlyn.core.tables.contract import conform
+from emlyn.core.tables.frames import to_table
 from emlyn.doors import results
 from emlyn.doors.exports import exporters
 from emlyn.doors.options import train_options

@@ -13,9 +13,9 @@ from typing import Any
 
 from emlyn import engineer
 from emlyn.context import Budget, Context
-from emlyn.core.durable import write_durably
 from emlyn.core.machine import usable_cores, usable_memory
-from emlyn.core.workspace import Workspace
+from emlyn.core.storing.durable import write_durably
+from emlyn.core.storing.workspace import Workspace
 from emlyn.doors import results
 from emlyn.errors import Interrupted
 from emlyn.events import Event, Sink, fan_out

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from emlyn.core.calibration import Calibration
-from emlyn.core.design import Design
 from emlyn.core.exporter import Exportable, cannot
-from emlyn.core.network import Shape, Weights
-from emlyn.core.outcome import Outcome
-from emlyn.core.parse import missing_tokens, text_cleaner
-from emlyn.core.prep import Encoder
+from emlyn.core.features.design import Design
+from emlyn.core.features.prep import Encoder
+from emlyn.core.models.calibration import Calibration
+from emlyn.core.models.network import Shape, Weights
+from emlyn.core.models.outcome import Outcome
+from emlyn.core.tables.parse import missing_tokens, text_cleaner
 from emlyn.errors import ModelError
 from emlyn.records.data_card import ColumnRule
 

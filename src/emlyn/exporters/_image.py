@@ -13,9 +13,9 @@ from pathlib import Path
 
 import emlyn
 from emlyn import plugins
-from emlyn.core.archive import zip_bytes
 from emlyn.core.exporter import Exportable
-from emlyn.core.sbom import sbom
+from emlyn.core.storing.archive import zip_bytes
+from emlyn.core.storing.sbom import sbom
 from emlyn.errors import ModelError
 
 SERVING = ("numpy", "scipy", "msgspec", "pluggy", "sqlalchemy", "starlette", "uvicorn", "httptools", "uvloop", "orjson", "prometheus-client")

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import emlyn
-from emlyn.core import archive
 from emlyn.core.exporter import Exportable, Exported, Exporter, write_all
-from emlyn.core.frames import to_pandas, to_table
-from emlyn.core.model import Model
+from emlyn.core.models.model import Model
+from emlyn.core.storing import archive
 from emlyn.core.table import Column, Table, text_column
+from emlyn.core.tables.frames import to_pandas, to_table
 from emlyn.exporters._image import MODEL, quoted, requirements, wheel_of_emlyn
 from emlyn.plugins import hook
 

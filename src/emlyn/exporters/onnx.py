@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 import emlyn
-from emlyn.core.contract import conform
-from emlyn.core.design import REACH, Design
 from emlyn.core.exporter import Exportable, Exported, Exporter, write_all
-from emlyn.core.metrics import CLIP
-from emlyn.core.network import SELU_ALPHA, SELU_SCALE, Shape, Weights
-from emlyn.core.outcome import FLOOR
+from emlyn.core.features.design import REACH, Design
+from emlyn.core.judging.metrics import CLIP
+from emlyn.core.models.network import SELU_ALPHA, SELU_SCALE, Shape, Weights
+from emlyn.core.models.outcome import FLOOR
 from emlyn.core.table import Table
+from emlyn.core.tables.contract import conform
 from emlyn.errors import Unavailable
 from emlyn.exporters._flat import Feature, Flat, Network, Part, Scores, Trees, flatten, parity
 from emlyn.plugins import hook

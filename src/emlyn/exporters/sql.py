@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from emlyn.core.contract import conform
-from emlyn.core.design import KNOTS, REACH
 from emlyn.core.exporter import Exportable, Exported, Exporter, cannot, write_all
-from emlyn.core.frames import to_pandas
-from emlyn.core.metrics import CLIP
-from emlyn.core.outcome import FLOOR
+from emlyn.core.features.design import KNOTS, REACH
+from emlyn.core.judging.metrics import CLIP
+from emlyn.core.models.outcome import FLOOR
+from emlyn.core.tables.contract import conform
+from emlyn.core.tables.frames import to_pandas
 from emlyn.exporters._flat import Feature, Flat, Part, Scores, Tree, Trees, flatten, missing_forms, parity
 from emlyn.exporters._image import quoted
 from emlyn.plugins import hook

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from emlyn.core.dataset import Dataset
+from emlyn.core.features.prep import Matrix, encoded
 from emlyn.core.learner import Effort, Fitted
-from emlyn.core.outcome import Outcome, base_params
-from emlyn.core.parts import pack, require, unpack
-from emlyn.core.prep import Matrix, encoded
+from emlyn.core.models.outcome import Outcome, base_params
+from emlyn.core.models.parts import pack, require, unpack
 from emlyn.plugins import hook
 from emlyn.records.plan import Recipe
 from emlyn.records.problem import Problem

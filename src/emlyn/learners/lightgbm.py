@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from emlyn.core.dataset import Dataset
-from emlyn.core.fold_prep import FoldPrep
+from emlyn.core.features.fold_prep import FoldPrep
+from emlyn.core.features.prep import Matrix, encoded, encoder_of, lock_of
 from emlyn.core.learner import Effort, Fitted
-from emlyn.core.outcome import Outcome, base_params, sigmoid, skewed, softmax
-from emlyn.core.parts import below, broken, pack, require, unpack, within
-from emlyn.core.prep import Matrix, encoded, encoder_of, lock_of
+from emlyn.core.models.outcome import Outcome, base_params, sigmoid, skewed, softmax
+from emlyn.core.models.parts import below, broken, pack, require, unpack, within
 from emlyn.plugins import hook
 from emlyn.records.plan import Recipe
 from emlyn.records.problem import Problem

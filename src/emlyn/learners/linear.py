@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from emlyn.core.dataset import Dataset
-from emlyn.core.design import Design
+from emlyn.core.features.design import Design
+from emlyn.core.features.prep import Matrix, encoded, encoder_of
 from emlyn.core.learner import Effort, Fitted
-from emlyn.core.outcome import Outcome, base_params, skewed
-from emlyn.core.parts import pack, require, unpack
-from emlyn.core.prep import Matrix, encoded, encoder_of
-from emlyn.core.solver import Features, Linear, arrays_of, as_targets, deadline, descend, loss_of, probabilities, ridge
+from emlyn.core.models.outcome import Outcome, base_params, skewed
+from emlyn.core.models.parts import pack, require, unpack
+from emlyn.core.models.solver import Features, Linear, arrays_of, as_targets, deadline, descend, loss_of, probabilities, ridge
 from emlyn.plugins import hook
 from emlyn.records.plan import Recipe
 from emlyn.records.problem import Problem

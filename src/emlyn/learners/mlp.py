@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from emlyn.core.dataset import Dataset
-from emlyn.core.design import Design
-from emlyn.core.fold_prep import FoldPrep
+from emlyn.core.features.design import Design
+from emlyn.core.features.fold_prep import FoldPrep
+from emlyn.core.features.prep import encoder_of
 from emlyn.core.learner import Effort, Fitted
-from emlyn.core.network import Shape, Training, Weights, scores, train
-from emlyn.core.outcome import Outcome, base_params, skewed, softmax
-from emlyn.core.parts import below, pack, require, unpack, within
-from emlyn.core.prep import encoder_of
+from emlyn.core.models.network import Shape, Training, Weights, scores, train
+from emlyn.core.models.outcome import Outcome, base_params, skewed, softmax
+from emlyn.core.models.parts import below, pack, require, unpack, within
 from emlyn.plugins import hook
 from emlyn.records.plan import Recipe
 from emlyn.records.problem import Problem

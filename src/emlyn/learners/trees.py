@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from emlyn.core.dataset import Dataset
-from emlyn.core.fold_prep import FoldPrep
-from emlyn.core.forest import Forest
+from emlyn.core.features.fold_prep import FoldPrep
+from emlyn.core.features.prep import encoder_of
 from emlyn.core.learner import Effort, Fitted
-from emlyn.core.outcome import Outcome, base_params, skewed
-from emlyn.core.parts import below, pack, require, unpack, within
-from emlyn.core.prep import encoder_of
+from emlyn.core.models.forest import Forest
+from emlyn.core.models.outcome import Outcome, base_params, skewed
+from emlyn.core.models.parts import below, pack, require, unpack, within
 from emlyn.plugins import hook
 from emlyn.records.plan import Recipe
 from emlyn.records.problem import Problem

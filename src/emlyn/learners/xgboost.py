@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from emlyn.core.dataset import Dataset
-from emlyn.core.fold_prep import FoldPrep
+from emlyn.core.features.fold_prep import FoldPrep
+from emlyn.core.features.prep import Matrix
 from emlyn.core.learner import Effort, Fitted
-from emlyn.core.outcome import Outcome, base_params, sigmoid, softmax
-from emlyn.core.parts import below, broken, pack, require, unpack, within
-from emlyn.core.prep import Matrix
-from emlyn.core.solver import deadline
+from emlyn.core.models.outcome import Outcome, base_params, sigmoid, softmax
+from emlyn.core.models.parts import below, broken, pack, require, unpack, within
+from emlyn.core.models.solver import deadline
 from emlyn.plugins import hook
 from emlyn.records.plan import Recipe
 from emlyn.records.problem import Problem

@@ -7,11 +7,11 @@ import os
 import re
 from typing import Any
 
-from emlyn.core import sources
-from emlyn.core.parse import unique_names
 from emlyn.core.reader import Read
-from emlyn.core.stack import stack
 from emlyn.core.table import Table
+from emlyn.core.tables import sources
+from emlyn.core.tables.parse import unique_names
+from emlyn.core.tables.stack import stack
 from emlyn.errors import DataError, Unavailable
 from emlyn.plugins import hook
 
@@ -107,7 +107,7 @@ def _query(engine: Any, wanted: str, where: str) -> str:
 
 
 def _fetch(found: Any) -> tuple[Table, list[str]]:
-    from emlyn.core.frames import column_from_cells
+    from emlyn.core.tables.frames import column_from_cells
 
     names, notes = unique_names(found.keys())
     tables = []

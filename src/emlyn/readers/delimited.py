@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from emlyn.core import sources
-from emlyn.core.parse import decode, unique_names
-from emlyn.core.ragged import even, swallowed
 from emlyn.core.reader import Read
-from emlyn.core.sniff import CODE, Dialect, parse_lines, sniff
 from emlyn.core.table import Column, Table
+from emlyn.core.tables import sources
+from emlyn.core.tables.parse import decode, unique_names
+from emlyn.core.tables.ragged import even, swallowed
+from emlyn.core.tables.sniff import CODE, Dialect, parse_lines, sniff
 from emlyn.errors import DataError, NoRows
 from emlyn.plugins import hook
 
@@ -254,7 +254,7 @@ def _to_table(found: Any, names: list[str]) -> tuple[Table, list[str]]:
     """Column by column, each freed from Arrow as soon as it is ours; and a note where bytes were not UTF-8."""
     import pyarrow as pa
 
-    from emlyn.core.frames import column_from_arrow
+    from emlyn.core.tables.frames import column_from_arrow
 
     binary = any(pa.types.is_binary(getattr(f.type, "value_type", f.type)) for f in found.schema)
     arrays, rows = found.columns, found.num_rows

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from emlyn.core import reader as door
-from emlyn.core import sources
-from emlyn.core.parse import cell_text, unique_names
 from emlyn.core.reader import Read
-from emlyn.core.stack import stack
 from emlyn.core.table import Table, text_column
+from emlyn.core.tables import sources
+from emlyn.core.tables.parse import cell_text, unique_names
+from emlyn.core.tables.stack import stack
 from emlyn.errors import DataError
 from emlyn.plugins import hook
 
@@ -28,12 +28,12 @@ class FrameReader:
     name = "frame"
 
     def accepts(self, source: Any) -> bool:
-        from emlyn.core.frames import is_frame
+        from emlyn.core.tables.frames import is_frame
 
         return not sources.is_name(source) and is_frame(source)
 
     def read(self, source: Any) -> Read:
-        from emlyn.core.frames import to_table
+        from emlyn.core.tables.frames import to_table
 
         given = getattr(source, "columns", None)
         table = to_table(source)
@@ -56,7 +56,7 @@ class ParquetReader:
         import pyarrow.feather as feather
         import pyarrow.parquet as parquet
 
-        from emlyn.core.frames import from_arrow
+        from emlyn.core.tables.frames import from_arrow
 
         name, sort = os.fspath(source), sources.sort_of(source)
         try:
@@ -81,7 +81,7 @@ class JsonReader:
         return sources.sort_of(source) == "json"
 
     def read(self, source: Any) -> Read:
-        from emlyn.core.frames import to_table
+        from emlyn.core.tables.frames import to_table
 
         name = os.fspath(source)
         whole = sources.content(source)
@@ -225,7 +225,7 @@ class ExcelReader:
 
 
 def _sheet_table(rows: list[list[Any]]) -> tuple[Table, list[str]]:
-    from emlyn.core.frames import column_from_cells
+    from emlyn.core.tables.frames import column_from_cells
 
     notes: list[str] = []
     filled = [sum(c is not None and c != "" for c in row) for row in rows[:20]]

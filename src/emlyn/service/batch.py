@@ -21,9 +21,9 @@ from typing import IO, Any
 import numpy as np
 import orjson
 
-from emlyn.core.durable import make_folder, write_durably, writing
-from emlyn.core.frames import to_pandas
+from emlyn.core.storing.durable import make_folder, write_durably, writing
 from emlyn.core.table import Column, Table, text_column
+from emlyn.core.tables.frames import to_pandas
 from emlyn.errors import OptionError
 from emlyn.records import codec
 from emlyn.service.blocks import blocks

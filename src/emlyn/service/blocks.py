@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from emlyn.core import reader, sources
-from emlyn.core.parse import decode
-from emlyn.core.sniff import sniff
+from emlyn.core import reader
 from emlyn.core.table import Table, text_column
+from emlyn.core.tables import sources
+from emlyn.core.tables.parse import decode
+from emlyn.core.tables.sniff import sniff
 from emlyn.errors import NoRows
 
 LARGE = 256 * 1024 * 1024

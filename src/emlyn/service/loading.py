@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
-from emlyn.core import registry
-from emlyn.core.model import Model
-from emlyn.core.store import Store
+from emlyn.core.models.model import Model
+from emlyn.core.storing import registry
+from emlyn.core.storing.store import Store
 from emlyn.errors import EmlynError
 from emlyn.records.run import ModelVersion
 from emlyn.service.metrics import Metrics

@@ -14,11 +14,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from emlyn.core.contract import Conformed, Issue, conform, conform_records
 from emlyn.core.dataset import Dataset, rows_dataset
 from emlyn.core.explainer import reasons as reasons_of
 from emlyn.core.table import Table
-from emlyn.core.typed import typed
+from emlyn.core.tables.contract import Conformed, Issue, conform, conform_records
+from emlyn.core.tables.typed import typed
 from emlyn.records.data_card import Contract
 from emlyn.records.evaluation import Reason
 from emlyn.records.problem import Problem

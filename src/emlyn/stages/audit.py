@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from emlyn.context import Context
-from emlyn.core.inspection import inspect, material, view
-from emlyn.core.metrics import metric
-from emlyn.core.probe import Probe
-from emlyn.core.structure import typed, with_answer_kind
+from emlyn.core.auditing.inspection import inspect, material, view
+from emlyn.core.auditing.probe import Probe
+from emlyn.core.auditing.structure import typed, with_answer_kind
+from emlyn.core.judging.metrics import metric
 from emlyn.core.table import Table
 from emlyn.records.audit import Audit
 from emlyn.records.data_card import ColumnCard, DataCard, Parse

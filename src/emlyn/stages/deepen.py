@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from emlyn.context import Context
-from emlyn.core.answers import Answers
 from emlyn.core.dataset import Dataset
-from emlyn.core.decision import choose_threshold
-from emlyn.core.mitigation import pareto_points
-from emlyn.core.refits import learning_curve_section, membership_section, multiplicity_section, refit
-from emlyn.core.sections import label_noise_section, quick_sections, sensitive_groups
-from emlyn.core.stress import robustness_section
+from emlyn.core.judging.answers import Answers
+from emlyn.core.judging.decision import choose_threshold
+from emlyn.core.judging.mitigation import pareto_points
+from emlyn.core.judging.refits import learning_curve_section, membership_section, multiplicity_section, refit
+from emlyn.core.judging.sections import label_noise_section, quick_sections, sensitive_groups
+from emlyn.core.judging.stress import robustness_section
 from emlyn.records.problem import Problem
 
 STRESS_SHARE = 0.4

@@ -12,13 +12,13 @@ import numpy as np
 from emlyn import plugins
 from emlyn.context import Context
 from emlyn.core.dataset import Dataset
-from emlyn.core.ensembling import blend
 from emlyn.core.executor import Job, run_job
 from emlyn.core.learner import Effort, Fitted, Learner
-from emlyn.core.model import Member, Model
-from emlyn.core.proposals import ensemble_weights
-from emlyn.core.selection import OutOfFold, chosen
-from emlyn.core.trials import Candidate, Trials, at_steps, ready
+from emlyn.core.models.model import Member, Model
+from emlyn.core.searching.ensembling import blend
+from emlyn.core.searching.proposals import ensemble_weights
+from emlyn.core.searching.selection import OutOfFold, chosen
+from emlyn.core.searching.trials import Candidate, Trials, at_steps, ready
 from emlyn.errors import Interrupted
 from emlyn.records.journal import Entry
 from emlyn.records.plan import Recipe

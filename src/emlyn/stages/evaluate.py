@@ -65,19 +65,19 @@ import scipy  # its parts load when first used
 
 from emlyn import plugins
 from emlyn.context import Context
-from emlyn.core.answers import Answers, domains, floor, measure_all, recalls
 from emlyn.core.check import Material
-from emlyn.core.conformal import intervals_90
-from emlyn.core.curves import binary_plots, class_plots, natural, number_plots
 from emlyn.core.dataset import Dataset
-from emlyn.core.decision import balanced_threshold, choose_threshold, cost_odds, counts, threshold_for_sensitivity
-from emlyn.core.ensembling import blend
-from emlyn.core.intervals import area_within, over_folds, paired_difference, widened
-from emlyn.core.metrics import Metric, metric
-from emlyn.core.sections import quick_sections
-from emlyn.core.selection import OutOfFold, chosen, corrected, width_factor
+from emlyn.core.judging.answers import Answers, domains, floor, measure_all, recalls
+from emlyn.core.judging.conformal import intervals_90
+from emlyn.core.judging.curves import binary_plots, class_plots, natural, number_plots
+from emlyn.core.judging.decision import balanced_threshold, choose_threshold, cost_odds, counts, threshold_for_sensitivity
+from emlyn.core.judging.intervals import area_within, over_folds, paired_difference, widened
+from emlyn.core.judging.metrics import Metric, metric
+from emlyn.core.judging.sections import quick_sections
+from emlyn.core.searching.ensembling import blend
+from emlyn.core.searching.selection import OutOfFold, chosen, corrected, width_factor
+from emlyn.core.searching.trials import Trials
 from emlyn.core.table import Table
-from emlyn.core.trials import Trials
 from emlyn.core.wording import number, signed
 from emlyn.records.data_card import DataCard
 from emlyn.records.evaluation import Evaluation, Measure, Verdict

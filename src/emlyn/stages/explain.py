@@ -13,10 +13,10 @@ import numpy as np
 from emlyn.context import Context
 from emlyn.core.dataset import Dataset, rows_dataset
 from emlyn.core.explainer import reasons
-from emlyn.core.influence import influence
-from emlyn.core.intervals import from_influence
-from emlyn.core.metrics import Metric, metric
-from emlyn.core.shapes import describe, effect, most_related, moving_together, with_cells
+from emlyn.core.judging.influence import influence
+from emlyn.core.judging.intervals import from_influence
+from emlyn.core.judging.metrics import Metric, metric
+from emlyn.core.judging.shapes import describe, effect, most_related, moving_together, with_cells
 from emlyn.core.table import Table
 from emlyn.records.evaluation import Driver, Explanation
 from emlyn.records.problem import Problem

@@ -10,9 +10,9 @@ import numpy as np
 
 from emlyn import plugins
 from emlyn.context import Context
-from emlyn.core.metrics import metric, metrics_for
+from emlyn.core.auditing.structure import answers_column, find_entities, is_event_time, typed, with_label_spellings
+from emlyn.core.judging.metrics import metric, metrics_for
 from emlyn.core.splits import SEAL_FROM, SEALED_MOST, SEALED_SHARE, TWINS, count_twins
-from emlyn.core.structure import answers_column, find_entities, is_event_time, typed, with_label_spellings
 from emlyn.core.table import Column, Table
 from emlyn.errors import DataError, OptionError
 from emlyn.records.data_card import DataCard

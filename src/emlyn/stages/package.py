@@ -11,11 +11,11 @@ from importlib import metadata
 import emlyn
 from emlyn import plugins
 from emlyn.context import Context
-from emlyn.core import archive, registry, signing
-from emlyn.core.durable import make_folder, write_durably
-from emlyn.core.model import Model
-from emlyn.core.parts import below
-from emlyn.core.sbom import sbom
+from emlyn.core.models.model import Model
+from emlyn.core.models.parts import below
+from emlyn.core.storing import archive, registry, signing
+from emlyn.core.storing.durable import make_folder, write_durably
+from emlyn.core.storing.sbom import sbom
 from emlyn.records.codec import to_json, to_plain
 from emlyn.records.manifest import Manifest
 from emlyn.records.run import Evidence, ModelVersion

@@ -9,9 +9,9 @@ import numpy as np
 
 from emlyn import plugins
 from emlyn.context import Context
-from emlyn.core.costs import Costs, costs_of
 from emlyn.core.dataset import Dataset
-from emlyn.core.trials import ready
+from emlyn.core.searching.costs import Costs, costs_of
+from emlyn.core.searching.trials import ready
 from emlyn.errors import Unavailable
 from emlyn.records.options import TrainOptions
 from emlyn.records.plan import Plan, Recipe

@@ -10,12 +10,12 @@ from typing import Any, get_args
 import numpy as np
 
 from emlyn.context import Context
-from emlyn.core.infer import Guess, infer_numbers, infer_texts, texts_of, told_date
-from emlyn.core.infer_dates import date_formats
-from emlyn.core.parse import YES_NO
 from emlyn.core.reader import Read
 from emlyn.core.table import Column, Table, table_digest
-from emlyn.core.typed import raw_texts, typed
+from emlyn.core.tables.infer import Guess, infer_numbers, infer_texts, texts_of, told_date
+from emlyn.core.tables.infer_dates import date_formats
+from emlyn.core.tables.parse import YES_NO
+from emlyn.core.tables.typed import raw_texts, typed
 from emlyn.errors import DataError, OptionError
 from emlyn.records.data_card import ColumnCard, ColumnRule, DataCard, Parse
 from emlyn.records.options import TrainOptions

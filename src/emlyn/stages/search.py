@@ -18,13 +18,13 @@ import numpy as np
 
 from emlyn import plugins
 from emlyn.context import Context
-from emlyn.core.costs import Costs, costs_of
 from emlyn.core.dataset import Dataset
 from emlyn.core.executor import Executor, Job, Outcome, Reference, ThreadExecutor
 from emlyn.core.machine import busy_share, usable_memory
-from emlyn.core.proposals import Proposals
-from emlyn.core.racing import ensemble_loss, hopeless
-from emlyn.core.trials import Candidate, FoldResult, Past, Trials, answer, asked, learn, ready
+from emlyn.core.searching.costs import Costs, costs_of
+from emlyn.core.searching.proposals import Proposals
+from emlyn.core.searching.racing import ensemble_loss, hopeless
+from emlyn.core.searching.trials import Candidate, FoldResult, Past, Trials, answer, asked, learn, ready
 from emlyn.records.journal import Entry
 from emlyn.records.plan import Plan, Recipe
 from emlyn.records.problem import Problem

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from emlyn.context import Context
+from emlyn.core.auditing.inspection import inspect, material, view
+from emlyn.core.auditing.structure import typed, with_answer_kind
 from emlyn.core.check import Check
-from emlyn.core.inspection import inspect, material, view
-from emlyn.core.structure import typed, with_answer_kind
 from emlyn.core.table import Column, Table
 from emlyn.records.audit import TrapResult
 from emlyn.records.data_card import ColumnCard, DataCard

@@ -13,9 +13,9 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from emlyn.core.auditing.probe import Probe
 from emlyn.core.check import Check, Material, Outcome
 from emlyn.core.dataset import rows_dataset
-from emlyn.core.probe import Probe
 from emlyn.core.table import Column, Table, number_column, text_column
 from emlyn.records.codec import to_json
 from emlyn.records.data_card import ColumnCard, DataCard

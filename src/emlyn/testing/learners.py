@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from emlyn.core.dataset import Dataset, rows_dataset
+from emlyn.core.features.prep import fit_encoder
+from emlyn.core.judging.metrics import metric
 from emlyn.core.learner import Effort, Learner
-from emlyn.core.metrics import metric
-from emlyn.core.prep import fit_encoder
 from emlyn.core.table import Table, number_column, text_column
 from emlyn.records.codec import from_json, to_json
 from emlyn.records.plan import Recipe

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from emlyn.core.store import Conflict, Link, Store
+from emlyn.core.storing.store import Conflict, Link, Store
 from emlyn.errors import ModelError
 from emlyn.records.plan import Recipe
 

@@ -14,7 +14,7 @@ def doctor(json: bool = JSON) -> None:
     import emlyn
     from emlyn import plugins
     from emlyn.core import machine
-    from emlyn.core.workspace import Workspace
+    from emlyn.core.storing.workspace import Workspace
     from emlyn.doors.cli import show
 
     learners = [{"learner": learner.name, "status": learner.missing() or "ready"} for learner in plugins.collect("learners")]

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
-from emlyn.core.contract import Issue
+from emlyn.core.tables.contract import Issue
 from emlyn.doors.server.bodies import JSON, named_rows, parse_object
 from emlyn.doors.server.door import Call, Door, reply
 from emlyn.doors.server.problems import Problem

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.responses import Response
 
 from emlyn import __version__
-from emlyn.core.contract_export import to_json_schema
+from emlyn.core.tables.contract_export import to_json_schema
 from emlyn.doors.server.door import Call, Door, reply
 from emlyn.doors.server.problems import as_v2_error
 from emlyn.records.data_card import Contract

@@ -12,9 +12,9 @@ from pathlib import Path
 import uvicorn
 from starlette.applications import Starlette
 
-from emlyn.core import registry, signing
-from emlyn.core.durable import make_folder
-from emlyn.core.workspace import Workspace
+from emlyn.core.storing import registry, signing
+from emlyn.core.storing.durable import make_folder
+from emlyn.core.storing.workspace import Workspace
 from emlyn.doors.server import logs
 from emlyn.doors.server.app import create_app
 from emlyn.doors.server.setup import ServeOptions, default_models, from_text, to_text

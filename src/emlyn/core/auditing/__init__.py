@@ -1,0 +1,1 @@
+"""What checks look at: the material, cheap probes, and how rows hang together."""

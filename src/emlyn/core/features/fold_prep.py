@@ -1,0 +1,308 @@
+"""Features that need the target, fitted inside a fold and nowhere else.
+
+`target_encoding`: smoothed target means of categories, out of fold for the fit rows (nested inner folds), and counts.
+`crosses`: the same for pairs of categories. `arithmetic`: sums, differences, products and ratios of numbers.
+`aggregates`: a number compared with its mean within a category. `text_score`: what a linear model reads in the text columns, out of
+fold. Candidates are ranked by what they explain of the residual that
+an additive model of the single columns leaves, so only interactions are added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from emlyn.core.dataset import Dataset
+from emlyn.core.features.prep import Matrix, encoded
+from emlyn.core.features.text_score import TextScore
+from emlyn.core.models.outcome import Outcome
+from emlyn.core.models.parts import pack, require, unpack
+
+KINDS = ("target_encoding", "crosses", "arithmetic", "aggregates", "text_score")
+SMOOTHING = 10.0
+"""A category's mean is drawn towards the overall mean as by so many rows of it (Micci-Barreca 2001)."""
+INNER_FOLDS = 5
+MOST_CLASSES = 8
+"""Classes that get target means of their own: the most frequent ones."""
+RANKED_ON = 10_000
+"""Rows that candidates are ranked on."""
+MOST_NUMBERS, MOST_CATEGORIES = 14, 15
+MOST_KEPT = {"crosses": 20, "arithmetic": 30, "aggregates": 20}
+BINS = 16
+OPERATIONS: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "add": np.add, "subtract": np.subtract, "multiply": np.multiply, "divide": lambda a, b: a / np.where(b == 0, np.nan, b),
+}
+
+
+def made_of(operation: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        out = OPERATIONS[operation](a.astype(np.float64), b.astype(np.float64))
+    return np.asarray(np.where(np.abs(out) < 1e30, out, np.nan), dtype=np.float32)
+
+
+@dataclass(eq=False)
+class Means:
+    """Means of targets, or of one number, per key: a category, or two crossed. Keys unseen in the fit rows get the overall mean."""
+
+    key: tuple[int, ...]
+    """One or two code features."""
+    size: int
+    """Codes of the second feature, which a crossed key is made with."""
+    known: np.ndarray
+    """Keys of the fit rows, ascending (g,) int64."""
+    means: np.ndarray
+    """(g, t) float32."""
+    counts: np.ndarray
+    """(g,) float32, as log1p."""
+    overall: np.ndarray
+    """(t,) float32."""
+    number: int = -1
+    """The feature averaged; -1 for the target."""
+
+    @staticmethod
+    def keys(dense: np.ndarray, key: tuple[int, ...], size: int) -> np.ndarray:
+        """The key of each row (n,), -1 where it holds an unseen code."""
+        codes = [np.nan_to_num(dense[:, k], nan=-1).astype(np.int64) for k in key]
+        if len(codes) == 1:
+            return np.asarray(codes[0])
+        return np.asarray(np.where((codes[0] < 0) | (codes[1] < 0), -1, codes[0] * size + codes[1]))
+
+    @staticmethod
+    def learn(dense: np.ndarray, key: tuple[int, ...], size: int, targets: np.ndarray, weight: np.ndarray, number: int = -1) -> Means:
+        known, codes = np.unique(Means.keys(dense, key, size), return_inverse=True)
+        sums, mass, overall = _sums(codes, len(known), targets, weight)
+        counts = np.log1p(np.bincount(codes, minlength=len(known))).astype(np.float32)
+        return Means(key, size, known, _smooth(sums, mass, overall).astype(np.float32), counts, overall.astype(np.float32), number)
+
+    def places(self, dense: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Each row's place among the known keys, and whether it is there."""
+        keys = self.keys(dense, self.key, self.size)
+        at = np.minimum(np.searchsorted(self.known, keys), max(len(self.known) - 1, 0))
+        return at, self.known[at] == keys
+
+    def dense(self, dense: np.ndarray) -> np.ndarray:
+        at, seen = self.places(dense)
+        if self.number >= 0:
+            mean = np.where(seen, self.means[at, 0], self.overall[0])
+            return np.asarray((dense[:, self.number] - mean)[:, None], dtype=np.float32)
+        means = np.where(seen[:, None], self.means[at], self.overall)
+        return np.column_stack([means, np.where(seen, self.counts[at], 0)]).astype(np.float32)
+
+
+def _sums(codes: np.ndarray, groups: int, targets: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weighted sums (g, t), weights (g,) and overall means (t,)."""
+    mass = np.bincount(codes, weights=weight, minlength=groups)
+    sums = np.column_stack([np.bincount(codes, weights=weight * t, minlength=groups) for t in targets.T])
+    return sums, mass, sums.sum(axis=0) / max(mass.sum(), 1e-12)
+
+
+def _smooth(sums: np.ndarray, mass: np.ndarray, overall: np.ndarray) -> np.ndarray:
+    return np.asarray((sums + SMOOTHING * overall) / (mass[:, None] + SMOOTHING))
+
+
+def out_of_fold_means(dense: np.ndarray, key: tuple[int, ...], size: int, targets: np.ndarray, weight: np.ndarray, folds: np.ndarray) -> np.ndarray:
+    """Target means for the fit rows, each from the rows of other inner folds: (n, t) float32."""
+    known, codes = np.unique(Means.keys(dense, key, size), return_inverse=True)
+    sums, mass, _ = _sums(codes, len(known), targets, weight)
+    out = np.empty(targets.shape, dtype=np.float32)
+    for k in range(int(folds.max(initial=0)) + 1):
+        own = folds == k
+        inner, inner_mass, _ = _sums(codes[own], len(known), targets[own], weight[own])
+        left, left_mass = sums - inner, mass - inner_mass
+        out[own] = _smooth(left, left_mass, left.sum(axis=0) / max(left_mass.sum(), 1e-12))[codes[own]]
+    return out
+
+
+def target_columns(y: np.ndarray, outcome: Outcome) -> np.ndarray:
+    """What target means average (n, t): the number, the positive class, or indicators of the most frequent classes."""
+    if outcome.regression:
+        return np.asarray(y, dtype=np.float64)[:, None]
+    if outcome.width == 2:
+        return np.asarray((y == 1)[:, None], dtype=np.float64)
+    counts = np.bincount(y.astype(np.int64), minlength=outcome.width)
+    often = np.sort(np.argsort(-counts, kind="stable")[:MOST_CLASSES])
+    return np.asarray(y[:, None] == often, dtype=np.float64)
+
+
+@dataclass(eq=False)
+class FoldPrep:
+    """The features of one fold, ready for any rows."""
+
+    pairs: list[tuple[str, int, int]] = field(default_factory=list)
+    """(operation, feature, feature)."""
+    means: list[Means] = field(default_factory=list)
+    text: TextScore | None = None
+
+    @staticmethod
+    def learn(features: Iterable[str], fit: Dataset, outcome: Outcome, seed: int) -> tuple[FoldPrep, Matrix]:
+        """Learn from fit rows; returns their matrix with out-of-fold features. Raises ValueError for unknown features."""
+        wanted = set(features)
+        if wanted - set(KINDS):
+            raise ValueError(f"unknown features {sorted(wanted - set(KINDS))}; there are: {', '.join(KINDS)}")
+        matrix = encoded(fit)
+        if not wanted:
+            return FoldPrep(), matrix
+        assert fit.answers is not None
+        rng = np.random.default_rng(seed)
+        weight = np.ones(len(fit)) if fit.weight is None else fit.weight
+        targets = target_columns(outcome.targets(fit.answers), outcome)
+        prep, keys, aggregates = FoldPrep(), [], []
+        if wanted & set(MOST_KEPT):
+            sample = rng.permutation(len(matrix))[:RANKED_ON]
+            ranking = _Ranking(matrix, sample, targets[sample])
+            prep.pairs = ranking.arithmetic() if "arithmetic" in wanted else []
+            keys = ranking.crosses() if "crosses" in wanted else []
+            aggregates = ranking.aggregates() if "aggregates" in wanted else []
+        if "target_encoding" in wanted:
+            keys = [*((c,) for c, size in matrix.levels.items() if size > 2), *keys]
+        folds = rng.permutation(np.arange(len(matrix)) % INNER_FOLDS)
+        fit_blocks = []
+        for key in keys:
+            size = matrix.levels[key[-1]]
+            prep.means.append(Means.learn(matrix.dense, key, size, targets, weight))
+            out = out_of_fold_means(matrix.dense, key, size, targets, weight, folds)
+            fit_blocks.append(np.column_stack([out, prep.means[-1].dense(matrix.dense)[:, -1]]))
+        for category, number in aggregates:
+            values = np.nan_to_num(matrix.dense[:, [number]].astype(np.float64), nan=float(np.nanmean(matrix.dense[:, number])))
+            prep.means.append(Means.learn(matrix.dense, (category,), matrix.levels[category], values, weight, number))
+            fit_blocks.append(prep.means[-1].dense(matrix.dense))
+        if "text_score" in wanted and matrix.sparse is not None:
+            prep.text = TextScore.learn(matrix.sparse, targets, weight)
+            fit_blocks.append(TextScore.out_of_fold(matrix.sparse, targets, weight, folds))
+        return prep, prep._joined(matrix, fit_blocks)
+
+    def matrix(self, data: Dataset) -> Matrix:
+        """The dataset's units, encoded, with these features."""
+        matrix = encoded(data)
+        blocks = [m.dense(matrix.dense) for m in self.means]
+        if self.text is not None:
+            require(matrix.sparse is not None and matrix.sparse.shape[1] == len(self.text.coefficients), "text scores for other terms")
+            blocks.append(self.text.dense(matrix.sparse))
+        return self._joined(matrix, blocks)
+
+    def _joined(self, matrix: Matrix, blocks: list[np.ndarray]) -> Matrix:
+        made = [made_of(op, matrix.dense[:, a], matrix.dense[:, b])[:, None] for op, a, b in self.pairs] + blocks
+        if not made:
+            return matrix
+        names = [f"{matrix.names[a]} {op} {matrix.names[b]}" for op, a, b in self.pairs]
+        sources = [_both(matrix, a, b) for _, a, b in self.pairs]
+        for m, block in zip(self.means, blocks, strict=False):
+            of = " x ".join(matrix.names[k] for k in m.key) + (f" of {matrix.names[m.number]}" if m.number >= 0 else "")
+            names += [f"mean{i + 1} {of}" for i in range(block.shape[1])]
+            used = (*m.key, *((m.number,) if m.number >= 0 else ()))
+            sources += [_both(matrix, *used)] * block.shape[1]
+        if self.text is not None and matrix.sparse_sources is not None:
+            names += [f"text score{i + 1}" for i in range(blocks[-1].shape[1])]
+            sources += [tuple(np.unique(matrix.sparse_sources).tolist())] * blocks[-1].shape[1]
+        return matrix.with_features(np.hstack(made), names, sources)
+
+    def save(self) -> dict[str, bytes]:
+        arrays = {f"{i}.{name}": getattr(m, name) for i, m in enumerate(self.means) for name in ("known", "means", "counts", "overall")}
+        means = [{"key": list(m.key), "size": m.size, "number": m.number} for m in self.means]
+        arrays |= {} if self.text is None else {"text.coefficients": self.text.coefficients, "text.intercept": self.text.intercept}
+        return pack({"pairs": [list(p) for p in self.pairs], "means": means}, arrays)
+
+    @staticmethod
+    def load(parts: Mapping[str, bytes]) -> FoldPrep:
+        """The reverse of `save`. Raises ModelError for damaged parts."""
+        document, arrays = unpack(parts)
+        pairs = [(str(op), int(a), int(b)) for op, a, b in document["pairs"]]
+        require(all(op in OPERATIONS and a >= 0 and b >= 0 for op, a, b in pairs), "an unknown operation on features")
+        means = []
+        for i, m in enumerate(document["means"]):
+            held = {name: arrays[f"{i}.{name}"] for name in ("known", "means", "counts", "overall")}
+            require(len(held["known"]) == len(held["means"]) == len(held["counts"]) >= 1, "target means of uneven length")
+            means.append(Means(tuple(int(k) for k in m["key"]), int(m["size"]), number=int(m["number"]), **held))
+        text = None
+        if "text.coefficients" in arrays:
+            text = TextScore(arrays["text.coefficients"], arrays["text.intercept"])
+            require(text.coefficients.ndim == 2 and text.coefficients.shape[1] == len(text.intercept), "text scores of uneven arrays")
+        return FoldPrep(pairs, means, text)
+
+
+def _both(matrix: Matrix, *features: int) -> tuple[int, ...]:
+    return tuple(sorted({s for f in features for s in matrix.sources[f]}))
+
+
+class _Ranking:
+    """Which candidates explain most of what single columns leave unexplained."""
+
+    def __init__(self, matrix: Matrix, sample: np.ndarray, targets: np.ndarray) -> None:
+        self.dense, self.levels = matrix.dense[sample], matrix.levels
+        columns = [binned(self.dense[:, j], self.levels.get(j, 0)) for j in range(self.dense.shape[1])]
+        spread = targets.std(axis=0)
+        scaled = (targets - targets.mean(axis=0)) / np.where(spread > 0, spread, 1)
+        alone = np.array([explained(c, scaled) for c in columns])
+        order = np.argsort(-alone, kind="stable")
+        self.numbers = [int(j) for j in order if j not in self.levels][:MOST_NUMBERS]
+        self.categories = [int(j) for j in order if self.levels.get(int(j), 0) > 1][:MOST_CATEGORIES]
+        self.residual = scaled
+        for _ in range(2):
+            for j in order[:60]:
+                self.residual = self.residual - group_means(columns[j], self.residual)
+
+    def _best(self, kind: str, scored: list[tuple[float, Any]]) -> list[Any]:
+        floor = 2.0 * BINS / max(len(self.dense), 1)
+        return [c for score, c in sorted(scored, key=lambda x: (-x[0], str(x[1])))[: MOST_KEPT[kind]] if score > floor]
+
+    def arithmetic(self) -> list[tuple[str, int, int]]:
+        pairs = list(combinations(self.numbers, 2))
+        every = [(op, a, b) for a, b in pairs for op in OPERATIONS] + [("divide", b, a) for a, b in pairs]
+        return self._best("arithmetic", [(self._score(made_of(op, self.dense[:, a], self.dense[:, b])), (op, a, b)) for op, a, b in every])
+
+    def aggregates(self) -> list[tuple[int, int]]:
+        found = []
+        for c in self.categories:
+            codes = binned(self.dense[:, c], self.levels[c])
+            for number in self.numbers:
+                values = self.dense[:, [number]].astype(np.float64)
+                centred = values - group_means(codes, np.nan_to_num(values, nan=float(np.nanmean(values)) if np.isfinite(values).any() else 0.0))
+                found.append((self._score(centred[:, 0]), (c, number)))
+        return self._best("aggregates", found)
+
+    def crosses(self) -> list[tuple[int, ...]]:
+        found = []
+        for a, b in combinations(sorted(self.categories), 2):
+            _, keys = np.unique(Means.keys(self.dense, (a, b), self.levels[b]), return_inverse=True)
+            found.append((explained(keys, self.residual), (a, b)))
+        return self._best("crosses", found)
+
+    def _score(self, values: np.ndarray) -> float:
+        return explained(binned(values, 0), self.residual)
+
+
+def binned(values: np.ndarray, levels: int) -> np.ndarray:
+    """Codes (n,) from 0: a category's own, or a number's quantile bin; "no value" is a bin of its own."""
+    missing = np.isnan(values)
+    if levels:
+        return np.where(missing, levels, np.nan_to_num(values)).astype(np.int64)
+    known = values[~missing]
+    if not len(known):
+        return np.zeros(len(values), dtype=np.int64)
+    edges = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)[1:-1]))
+    return np.where(missing, len(edges) + 1, np.searchsorted(edges, values, side="right")).astype(np.int64)
+
+
+def group_means(codes: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Smoothed means of each row's group (n, t)."""
+    size = int(codes.max(initial=0)) + 1
+    counts = np.bincount(codes, minlength=size)
+    sums = np.column_stack([np.bincount(codes, weights=t, minlength=size) for t in targets.T])
+    return np.asarray((sums / (counts[:, None] + 1.0))[codes])
+
+
+def explained(codes: np.ndarray, targets: np.ndarray) -> float:
+    """Share of the targets' variance between groups, corrected for the number of groups (epsilon squared, Kelley 1935)."""
+    n, groups = len(codes), len(np.unique(codes))
+    if n <= groups + 1:
+        return 0.0
+    total = ((targets - targets.mean(axis=0)) ** 2).sum()
+    size = int(codes.max()) + 1
+    counts = np.bincount(codes, minlength=size).clip(min=1)
+    between = sum(float((np.bincount(codes, weights=t, minlength=size) ** 2 / counts).sum() - t.sum() ** 2 / n) for t in targets.T)
+    share = between / total if total > 0 else 0.0
+    return share - (1 - share) * (groups - 1) / (n - groups)

@@ -1,0 +1,182 @@
+"""The model: one encoder, weighted members, calibration and an operating point. Saved without pickle, the same numbers after loading."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from emlyn import plugins
+from emlyn.core.dataset import Dataset, rows_dataset
+from emlyn.core.features.prep import Encoder
+from emlyn.core.learner import Fitted
+from emlyn.core.models.calibration import Calibration
+from emlyn.core.models.parts import below, pack, require, unpack, within
+from emlyn.core.table import Table
+from emlyn.core.tables.contract import Issue, conform, conform_records
+from emlyn.errors import ModelError
+from emlyn.records.codec import from_json, to_json, to_plain
+from emlyn.records.data_card import Contract
+from emlyn.records.plan import Recipe
+from emlyn.records.problem import Problem
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """One recipe in the ensemble: a bag of fold models, or one model of all rows. Its answer is the mean of theirs."""
+
+    recipe: Recipe
+    weight: float
+    fitted: tuple[Fitted, ...]
+    score: float | None = None
+    """Its own out-of-fold score, in the problem's metric."""
+    one_row_s: float = 0.0
+    """Seconds one row takes, measured when the model was made."""
+
+    def predict(self, data: Dataset) -> np.ndarray:
+        total = self.fitted[0].predict(data)
+        for fitted in self.fitted[1:]:
+            total = total + fitted.predict(data)
+        return total / len(self.fitted)
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a table of rows was answered, in its order."""
+
+    values: np.ndarray
+    """(n,) labels (str) or numbers (float64); None / NaN where the row was refused."""
+    probabilities: np.ndarray | None
+    """(n, classes), NaN where the row was refused; None for numbers."""
+    issues: list[Issue] = field(default_factory=list)
+    refused: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A frozen ensemble. `predict_answers` serves every kind of dataset, `predict` tables of rows through the contract."""
+
+    problem: Problem
+    members: tuple[Member, ...]
+    width: int
+    encoder: Encoder | None = None
+    contract: Contract = field(default_factory=lambda: Contract(()))
+    calibration: Calibration = field(default_factory=Calibration)
+    bounds: tuple[float, float] | None = None
+    """Numbers are kept within: the range seen in training and a tenth of it on either side."""
+    threshold: float | None = None
+    """Operating point of two classes; None = the more probable class."""
+    threshold_why: str = ""
+    score: float | None = None
+    """Out-of-fold score of the ensemble, chosen on the same rows: optimistic by the selection."""
+
+    def with_contract(self, contract: Contract) -> Model:
+        return replace(self, contract=contract)
+
+    def with_threshold(self, threshold: float, why: str) -> Model:
+        """The same model deciding for the last class from this probability on."""
+        return replace(self, threshold=threshold, threshold_why=why)
+
+    def predict_answers(self, data: Dataset) -> np.ndarray:
+        """Answers for the dataset's units: (n, classes) probabilities or (n, 1) numbers, float64."""
+        if not len(data):
+            return np.zeros((0, self.width))
+        if data.shared.get("encoder") is not self.encoder:
+            data = replace(data, shared={} if self.encoder is None else {"encoder": self.encoder})
+        total = self.members[0].weight * self.members[0].predict(data)
+        for member in self.members[1:]:
+            total += member.weight * member.predict(data)
+        if self.bounds is not None:
+            return np.clip(total, *self.bounds)
+        return self.calibration.apply(total)
+
+    def predict(self, raw: Table) -> Predictions:
+        """Answers for a raw table: one per row, in order. Raises DataError when a required column is absent."""
+        conformed = conform(raw, self.contract)
+        answers = self.predict_answers(rows_dataset(conformed.table, classes=len(self.problem.classes)))
+        refused = np.asarray(conformed.refused, dtype=bool)
+        values = self.decide(answers)
+        if refused.any():
+            answers[refused] = np.nan
+            values[refused] = None if self.problem.classes else np.nan
+        return Predictions(values, answers if self.problem.classes else None, list(conformed.issues), refused)
+
+    def predict_one(self, record: Mapping[str, Any]) -> np.ndarray:
+        """The answer (width,) to one record, without a dataframe. Raises DataError where the contract refuses the record."""
+        conformed = conform_records([dict(record)], self.contract)
+        return np.asarray(self.predict_answers(rows_dataset(conformed.table, classes=len(self.problem.classes)))[0])
+
+    def decide(self, answers: np.ndarray) -> np.ndarray:
+        """Labels (n,) of str at the operating point, or the numbers themselves (n,)."""
+        classes = self.problem.classes
+        if not classes:
+            return answers[:, 0].copy()
+        chosen = answers.argmax(axis=1) if self.threshold is None else (answers[:, -1] >= self.threshold).astype(np.int64)
+        return np.asarray(np.array(classes, dtype=object)[chosen])
+
+    def save(self) -> dict[str, bytes]:
+        """Named parts; nothing in them can run code."""
+        document = {
+            "format": FORMAT,
+            "problem": to_plain(self.problem),
+            "contract": to_plain(self.contract),
+            "calibration": to_plain(self.calibration),
+            "members": [
+                {"recipe": to_plain(m.recipe), "weight": m.weight, "models": len(m.fitted), "score": m.score, "one_row_s": m.one_row_s}
+                for m in self.members
+            ],
+            "encoder": self.encoder is not None,
+            **{k: getattr(self, k) for k in ("width", "bounds", "threshold", "threshold_why", "score")},
+        }
+        parts = pack(document)
+        if self.encoder is not None:
+            parts |= below("encoder", self.encoder.save())
+        for i, member in enumerate(self.members):
+            for k, fitted in enumerate(member.fitted):
+                parts |= below(f"members/{i}/{k}", fitted.save())
+        return parts
+
+    @staticmethod
+    def load(parts: Mapping[str, bytes]) -> Model:
+        """The reverse of `save`. Raises ModelError for damaged parts, a newer format, or a learner that is not here."""
+        document, _ = unpack(parts)
+        if document.get("format") != FORMAT:
+            raise ModelError(
+                f"the model has format {document.get('format')!r}",
+                allowed=f"format {FORMAT}",
+                next_step="open it with the version of emlyn that wrote it",
+            )
+        members = tuple(_load_member(plain, i, parts) for i, plain in enumerate(document["members"]))
+        require(len(members) > 0, "it has no members")
+        bounds = document["bounds"]
+        return Model(
+            problem=from_json(to_json(document["problem"]), Problem),
+            members=members,
+            width=int(document["width"]),
+            encoder=Encoder.load(within(parts, "encoder")) if document["encoder"] else None,
+            contract=from_json(to_json(document["contract"]), Contract),
+            calibration=from_json(to_json(document["calibration"]), Calibration),
+            bounds=None if bounds is None else (float(bounds[0]), float(bounds[1])),
+            threshold=document["threshold"],
+            threshold_why=document["threshold_why"],
+            score=document["score"],
+        )
+
+
+def _load_member(plain: dict[str, Any], place: int, parts: Mapping[str, bytes]) -> Member:
+    recipe = from_json(to_json(plain["recipe"]), Recipe)
+    try:
+        learner = plugins.find("learners", recipe.learner)
+    except KeyError as error:
+        raise ModelError(
+            f"the model was learned with {recipe.learner!r}, which is not installed", next_step="install the plug-in that brings it"
+        ) from error
+    if reason := learner.missing():
+        raise ModelError(f"a member cannot be opened: {reason}", next_step="install what is missing")
+    fitted = tuple(learner.load(within(parts, f"members/{place}/{k}")) for k in range(int(plain["models"])))
+    require(len(fitted) > 0, "a member without a model")
+    return Member(recipe, float(plain["weight"]), fitted, plain["score"], float(plain["one_row_s"]))

@@ -1,0 +1,165 @@
+"""Linear models with an L2 penalty, fitted by L-BFGS on dense and sparse features together, or by an eigendecomposition."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy  # its parts load when first used
+from scipy import sparse
+
+from emlyn.core.models.outcome import sigmoid, softmax
+
+Over = Callable[[], bool]
+"""Asked between steps: is it time to stop?"""
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Dense and sparse features side by side: dense (n, p) float32 or float64, sparse (n, q) or None."""
+
+    dense: np.ndarray
+    sparse: sparse.csr_matrix | None = None
+
+    def __len__(self) -> int:
+        return len(self.dense)
+
+    @property
+    def width(self) -> int:
+        return int(self.dense.shape[1]) + (0 if self.sparse is None else self.sparse.shape[1])
+
+    def take(self, rows: np.ndarray) -> Features:
+        return Features(self.dense[rows], None if self.sparse is None else self.sparse[rows])
+
+    def times(self, coefficients: np.ndarray) -> np.ndarray:
+        """(n, k) scores of coefficients (width, k)."""
+        p = self.dense.shape[1]
+        out = self.dense @ coefficients[:p].astype(self.dense.dtype)
+        return np.asarray(out if self.sparse is None else out + self.sparse @ coefficients[p:])
+
+    def transposed_times(self, rows: np.ndarray) -> np.ndarray:
+        """(width, k) sums over rows (n, k)."""
+        out = self.dense.T @ rows.astype(self.dense.dtype)
+        return np.asarray(out if self.sparse is None else np.vstack([out, self.sparse.T @ rows]))
+
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """Coefficients (width, k) and intercepts (k,)."""
+
+    coefficients: np.ndarray
+    intercept: np.ndarray
+
+    def scores(self, features: Features) -> np.ndarray:
+        return np.asarray(features.times(self.coefficients) + self.intercept)
+
+
+class _Stop(Exception):
+    pass
+
+
+def descend(
+    features: Features, targets: np.ndarray, weight: np.ndarray, penalty: float, over: Over, start: Linear | None = None, most: int = 200
+) -> Linear:
+    """Minimise weighted mean loss + penalty / 2 * |coefficients|^2, by L-BFGS. `targets` (n, k): {0, 1} with k = 1 is logistic loss, with k > 1
+    softmax, other numbers squared loss. Stops early when `over()`."""
+    k, width = targets.shape[1], features.width
+    kind = _kind(targets)
+    share = weight / weight.sum()
+    held = np.zeros((width + 1) * k) if start is None else np.concatenate([start.coefficients.ravel(), start.intercept])
+    last, least = held, np.inf
+
+    def value(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        nonlocal last, least
+        if over():
+            raise _Stop
+        coefficients, intercept = theta[: width * k].reshape(width, k), theta[width * k :]
+        raw = features.times(coefficients).astype(np.float64) + intercept
+        loss, slope = _loss(kind, raw, targets)
+        slope *= share[:, None]
+        gradient = features.transposed_times(slope).astype(np.float64) + penalty * coefficients
+        total = float(share @ loss) + penalty / 2 * float((coefficients**2).sum())
+        if total < least:
+            last, least = theta.copy(), total
+        return total, np.concatenate([gradient.ravel(), slope.sum(axis=0)])
+
+    with contextlib.suppress(_Stop):  # the deadline is no failure: the best point so far is a usable model
+        last = scipy.optimize.minimize(value, held, jac=True, method="L-BFGS-B", options={"maxiter": most, "ftol": 1e-9, "gtol": 1e-6}).x
+    return Linear(last[: width * k].reshape(width, k), last[width * k :])
+
+
+def _kind(targets: np.ndarray) -> str:
+    if not np.isin(targets, (0.0, 1.0)).all():
+        return "squared"
+    return "logistic" if targets.shape[1] == 1 else "softmax"
+
+
+def _loss(kind: str, raw: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Loss per row (n,) and its slope in the scores (n, k)."""
+    if kind == "squared":
+        off = raw - targets
+        return (off[:, 0] ** 2) / 2, off
+    if kind == "logistic":
+        return np.logaddexp(0, raw[:, 0]) - targets[:, 0] * raw[:, 0], sigmoid(raw) - targets
+    p = softmax(raw)
+    return -np.log(np.maximum((p * targets).sum(axis=1), 1e-300)), p - targets
+
+
+def loss_of(model: Linear, features: Features, targets: np.ndarray, weight: np.ndarray) -> float:
+    return float(np.average(_loss(_kind(targets), model.scores(features).astype(np.float64), targets)[0], weights=weight))
+
+
+def ridge(dense: np.ndarray, y: np.ndarray, weight: np.ndarray, penalties: np.ndarray) -> tuple[Linear, float]:
+    """Ridge regression at the penalty of least leave-one-out error (Golub, Heath, Wahba 1979, by one eigendecomposition). y (n,)."""
+    share = weight / weight.mean()
+    root = np.sqrt(share)[:, None]
+    centre, middle = np.average(dense, axis=0, weights=share), float(np.average(y, weights=share))
+    x, target = (dense - centre) * root, (y - middle) * root[:, 0]
+    n, p = x.shape
+    if n <= p:
+        values, left = np.linalg.eigh(x @ x.T)
+    else:
+        values, right = np.linalg.eigh(x.T @ x)
+        left = (x @ right) / np.sqrt(np.maximum(values, 1e-9 * max(values[-1], 1e-9)))
+    values, inner = np.maximum(values, 0.0), left.T @ target
+    best, chosen = np.inf, penalties[-1]
+    for penalty in penalties:
+        kept = values / (values + penalty)
+        leverage = np.minimum((left**2) @ kept + root[:, 0] ** 2 / share.sum(), 0.999)
+        error = float(np.mean(((target - left @ (kept * inner)) / (1 - leverage)) ** 2))
+        if error < best:
+            best, chosen = error, float(penalty)
+    if n <= p:
+        coefficients = x.T @ (left @ (inner / (values + chosen)))
+    else:
+        coefficients = right @ ((right.T @ (x.T @ target)) / (values + chosen))
+    return Linear(coefficients[:, None], np.array([middle - centre @ coefficients])), chosen
+
+
+def deadline(began: float, seconds: float, cancelled: Callable[[], bool]) -> Over:
+    """Over after so many seconds, or when cancelled."""
+    return lambda: time.monotonic() - began > seconds or cancelled()
+
+
+def as_targets(task: str, width: int, y: np.ndarray) -> np.ndarray:
+    """What `descend` aims at (n, k) float64."""
+    if task == "regression":
+        return np.asarray(y, dtype=np.float64)[:, None]
+    if width == 2:
+        return np.asarray((y == 1)[:, None], dtype=np.float64)
+    return np.asarray(y[:, None] == np.arange(width), dtype=np.float64)
+
+
+def probabilities(task: str, raw: np.ndarray) -> np.ndarray:
+    """Scores (n, k) as what `Outcome.answers` takes."""
+    if task == "regression":
+        return raw
+    return sigmoid(raw) if raw.shape[1] == 1 else softmax(raw)
+
+
+def arrays_of(model: Linear) -> dict[str, Any]:
+    return {"coefficients": model.coefficients, "intercept": model.intercept}

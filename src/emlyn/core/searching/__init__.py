@@ -1,0 +1,1 @@
+"""How recipes are chosen: trials, their cost, racing, variations, and the ensemble."""

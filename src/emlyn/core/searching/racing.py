@@ -1,0 +1,65 @@
+"""Racing: which candidates deserve more folds. Forgiving, with an exception for what makes an ensemble better though it is worse alone.
+
+Sources: Maron and Moore, Hoeffding races, 1994; the diversity exception is greedy selection (see ensembling) on the folds answered so far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from emlyn.core.judging.metrics import log_loss_rows, squared_rows
+from emlyn.core.searching.ensembling import blend, quick_weights
+from emlyn.core.searching.trials import Candidate, Trials
+
+FEWEST = 300
+"""Units below which nobody is let go: such folds say little and cost little."""
+SURE = 3.0
+"""Standard errors by which a candidate must be worse, per unit and paired, before it is let go."""
+LEAST = 0.02
+"""Share of the best loss below which a difference is never a reason to let a candidate go."""
+
+TELLING = 0.05
+"""Weight in a greedy ensemble above which a candidate counts as diverse; below it is noise of the last steps."""
+
+
+def hopeless(trials: Trials, candidate: Candidate, rivals: Sequence[Candidate]) -> str:
+    """Why this candidate deserves no further fold; empty when it does.
+
+    It is let go when on the units it has answered it is worse than the best rival by three standard errors of the paired proper loss and by
+    2 % of it, and greedy selection among all of them gives it next to no weight.
+    """
+    rivals = [c for c in rivals if c is not candidate and set(candidate.results) <= set(c.results) and c.recipe.learner != "baseline"]
+    if not rivals or candidate.recipe.learner == "baseline":
+        return ""
+    rows = trials.covered([candidate])
+    if len(rows) < FEWEST:
+        return ""
+    truth = trials.truth(rows)
+    own = _losses(trials, candidate, rows, truth)
+    by_rival = [_losses(trials, c, rows, truth) for c in rivals]
+    best = min(range(len(rivals)), key=lambda i: float(by_rival[i].mean()))
+    gap = own - by_rival[best]
+    worse, noise = float(gap.mean()), float(gap.std() / np.sqrt(len(gap)))
+    if worse <= SURE * noise or worse <= LEAST * abs(float(by_rival[best].mean())):
+        return ""
+    predictions = [trials.oof(c.recipe.name)[rows] for c in (candidate, *rivals)]
+    if quick_weights(predictions, truth, trials.metric)[0] > TELLING:
+        return ""
+    return f"worse than {rivals[best].recipe.name} by {worse / max(noise, 1e-12):.1f} standard errors, and adds nothing to an ensemble"
+
+
+def ensemble_loss(trials: Trials, candidates: Sequence[Candidate]) -> tuple[float, float]:
+    """Loss of the greedy ensemble of these candidates in the problem's metric, and the standard error of the best one's score over folds."""
+    rows = trials.covered(candidates)
+    predictions, truth, weight = [trials.oof(c.recipe.name)[rows] for c in candidates], trials.truth(rows), trials.weight(rows)
+    mixed = blend(predictions, quick_weights(predictions, truth, trials.metric, weight, trials.seed))
+    sign = -1 if trials.metric.direction == "maximize" else 1
+    _, spread = min((trials.score(c) for c in candidates), key=lambda s: sign * s[0])
+    return trials.metric.loss(truth, mixed, weight), spread or 0.0
+
+
+def _losses(trials: Trials, candidate: Candidate, rows: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    prediction = trials.oof(candidate.recipe.name)[rows]
+    return log_loss_rows(truth, prediction) if trials.data.classes else squared_rows(truth, prediction)

@@ -1,0 +1,1 @@
+"""What stays: the store, runs, registry, model files, signatures and durable writes."""

@@ -3,8 +3,10 @@
     python benchmarks/promise.py adult income --rows 500 --repeats 300 --trials 3 [--data FOLDER] [--json OUT]
 
 Per repeat: other rows, the whole main job up to the evaluation, and the score on up to 8,000 rows that were never near it. Told are
-how often the promised interval holds that score, how far off the promise is on average in units of its own standard error (the half
-interval over 1.96), and the same for the metrics beside the headline.
+how often the promised interval holds that score, how far off the promise is on average in standard errors, and the same for the
+metrics beside the headline. `bias_in_se` divides the mean error by the root mean square of the promised standard errors (half interval
+over 1.96); `studentised` is the mean of each error over its own standard error, which on skewed losses is off zero without any bias,
+as small losses come with small standard errors.
 """
 
 from __future__ import annotations
@@ -58,14 +60,17 @@ def summary(promised: list[Measure], found: list[Measure]) -> dict[str, float]:
     pairs = [(p, f.value) for p, f in zip(promised, found, strict=True) if p.low is not None and f.value is not None]
     if not pairs:
         return {"repeats": 0}
-    errors = np.array([(p.value - v) / max((p.high - p.low) / 3.92, 1e-300) for p, v in pairs])
+    errors = np.array([p.value - v for p, v in pairs])
+    own = np.array([max((p.high - p.low) / 3.92, 1e-300) for p, _ in pairs])
+    unit = float(np.sqrt(np.mean(own**2)))
     held = float(np.mean([p.low <= v <= p.high for p, v in pairs]))
     return {
         "repeats": len(pairs),
         "coverage": held,
         "coverage_se": float(np.sqrt(max(held * (1 - held), 0.0475) / len(pairs))),
-        "bias_in_se": float(errors.mean()),
-        "bias_se": float(errors.std(ddof=1) / np.sqrt(len(errors))) if len(errors) > 1 else float("nan"),
+        "bias_in_se": float(errors.mean()) / unit,
+        "bias_se": float(errors.std(ddof=1) / np.sqrt(len(errors))) / unit if len(errors) > 1 else float("nan"),
+        "studentised": float((errors / own).mean()),
         "promised": float(np.mean([p.value for p, _ in pairs])),
         "found": float(np.mean([v for _, v in pairs])),
     }

@@ -154,6 +154,13 @@ def test_natural_frequencies_add_up() -> None:
     assert told["sentence"] == "Of 1,000 rows like these, 120 are ill; the model flags 150, 96 of them rightly; it misses 24."
 
 
+def test_natural_frequencies_are_whole_and_name_the_column_of_a_bare_label() -> None:
+    told = natural(np.array([[520.4, 95.4], [83.6, 300.6]]), "1", "survived")
+    assert told["right"] + told["missed"] == told["have"]
+    assert told["sentence"].startswith("Of 1,000 rows like these, 385 have survived = 1; the model flags 396, 301 of them rightly")
+    assert natural(np.array([[999.8, 0.0], [0.2, 0.0]]), "ill")["sentence"].startswith("Of 1,000 rows like these, fewer than 1 are ill")
+
+
 def test_a_guessing_model_must_not_be_used() -> None:
     y, _ = binary(signal=0.0)
     noise = np.random.default_rng(1).uniform(0.1, 0.3, len(y))

@@ -33,7 +33,8 @@ prior), `calibration_slope`, `calibration_intercept`, `observed_expected`, `ici`
                   "error": [names], "intervals": [names]}   the order to show metrics in; only names present in `metrics`
   decision        {"threshold", "why", "sentence", "costs": {"fp", "fn"} or null, "capacity": n or null,
                   "points": [{"name", "threshold", "why", "flagged", "sensitivity", "specificity", "precision", "net_benefit"}]}
-  natural         {"of": 1000, "label", "have", "flagged", "right", "missed", "sentence"}   binary: counts per 1,000 rows
+  natural         {"of": 1000, "label", "target", "group", "have", "flagged", "right", "missed", "sentence"}   binary: whole counts per
+                  1,000 rows that add up; "group": "are ill", or "have survived = 1" where the label says nothing by itself
   comparison      {"against": "baseline", "metric", "difference": MEASURE, "p", "test", "sentence"}
   selection       {"candidates", "naive": value before the correction, "corrected": value, "sentence"}   cross-validation only
   folds           {"values": [score of each fold], "mean": MEASURE, "odd": is one far from the others, "sentence"}   cross-validation only
@@ -201,7 +202,7 @@ def evaluate_answers(answers: Answers, problem: Problem, context: Context, metho
     if problem.task == "binary":
         sections["decision"] = _decision(answers, problem)
         table = np.array(plots["confusion"]["per_1000"])
-        sections["natural"] = natural(table, plots["confusion"]["labels"][-1])
+        sections["natural"] = natural(table, plots["confusion"]["labels"][-1], problem.target)
     if asked is not None:
         sections |= quick_sections(answers, asked, problem, context.seed)
     evaluation = Evaluation(

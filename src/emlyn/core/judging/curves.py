@@ -21,7 +21,7 @@ def binary_plots(hit: np.ndarray, p: np.ndarray, threshold: float, problem: Prob
     plots: dict[str, Any] = {
         "scores": histogram(p, {label: hit, other: ~hit}, label),
         "calibration": {"of": label, "bins": bins(hit, p)},
-        "confusion": confusion(hit.astype(int), (p >= threshold).astype(int), (other, label), threshold, weight),
+        "confusion": _two_by_two(hit, p >= threshold, (other, label), threshold, problem.target, weight),
         "decision_curve": decision_curve(hit, p, problem, threshold, weight),
     }
     if 0 < hit.sum() < len(hit):
@@ -108,21 +108,38 @@ def confusion(
     np.add.at(table, (truth, chosen), 1.0 if weight is None else weight)
     per = table / max(table.sum(), 1e-300) * 1000
     found = {"labels": list(labels), "counts": np.round(table, 6).tolist(), "per_1000": np.round(per, 2).tolist(), "threshold": threshold, "of": 1000}
-    if threshold is not None:
-        found["sentence"] = natural(per, labels[-1])["sentence"]
-    else:
-        right = round(float(np.trace(per)))
-        found["sentence"] = f"Of 1,000 rows like these, the model names the right class for {right:,} and a wrong one for {1000 - right:,}."
+    right = round(float(np.trace(per)))
+    found["sentence"] = f"Of 1,000 rows like these, the model names the right class for {right:,} and a wrong one for {1000 - right:,}."
     return found
 
 
-def natural(per: np.ndarray, label: str) -> dict[str, Any]:
-    """Natural frequencies per 1,000 rows from a two-by-two table of that sum (Gigerenzer and Hoffrage 1995)."""
-    have, flagged, right, missed = per[1].sum(), per[:, 1].sum(), per[1, 1], per[1, 0]
-    parts = {"have": float(have), "flagged": float(flagged), "right": float(right), "missed": float(missed)}
-    say = [_whole(v) for v in parts.values()]
-    text = f"Of 1,000 rows like these, {say[0]} are {label}; the model flags {say[1]}, {say[2]} of them rightly; it misses {say[3]}."
-    return {"of": 1000, "label": label, **parts, "sentence": text}
+def _two_by_two(
+    hit: np.ndarray, flagged: np.ndarray, labels: tuple[str, str], threshold: float, target: str, weight: np.ndarray | None
+) -> dict[str, Any]:
+    """The confusion of two classes, its sentence in natural frequencies."""
+    found = confusion(hit.astype(int), flagged.astype(int), labels, threshold, weight)
+    return {**found, "sentence": natural(np.array(found["per_1000"]), labels[1], target)["sentence"]}
+
+
+def natural(per: np.ndarray, label: str, target: str = "") -> dict[str, Any]:
+    """Natural frequencies per 1,000 rows from a two-by-two table of that sum (Gigerenzer and Hoffrage 1995).
+
+    The four cells are made whole together (largest remainder), so that what is found and what is missed add up to what there is.
+    """
+    whole = np.floor(per)
+    order = np.argsort(-(per - whole), axis=None, kind="stable")
+    whole.flat[order[: round(1000 - whole.sum())]] += 1
+    parts = {k: int(v) for k, v in zip(_PARTS, (whole[1].sum(), whole[:, 1].sum(), whole[1, 1], whole[1, 0]), strict=True)}
+    exact = (per[1].sum(), per[:, 1].sum(), per[1, 1], per[1, 0])
+    say = [f"{n:,}" if n or v == 0 else "fewer than 1" for n, v in zip(parts.values(), exact, strict=True)]
+    group = f"have {target} = {label}" if target and label.casefold() in _BARE else f"are {label}"
+    text = f"Of 1,000 rows like these, {say[0]} {group}; the model flags {say[1]}, {say[2]} of them rightly; it misses {say[3]}."
+    return {"of": 1000, "label": label, "target": target, "group": group, **parts, "sentence": text}
+
+
+_PARTS = ("have", "flagged", "right", "missed")
+_BARE = {"0", "1", "0.0", "1.0", "true", "false", "yes", "no", "y", "n", "t", "f"}
+"""Labels that say nothing without the name of their column."""
 
 
 def histogram(p: np.ndarray, series: dict[str, np.ndarray], of: str, count: int = 20) -> dict[str, Any]:
@@ -152,7 +169,3 @@ def _range(values: np.ndarray) -> tuple[float, float]:
 
 def _histogram(values: np.ndarray, edges: np.ndarray) -> list[int]:
     return [int(v) for v in np.histogram(values, edges)[0]]
-
-
-def _whole(value: float) -> str:
-    return f"{value:.0f}" if value >= 1 or value == 0 else "fewer than 1"

@@ -22,6 +22,7 @@ from emlyn.core.storing.store import Conflict, Store
 from emlyn.core.storing.workspace import Workspace
 from emlyn.errors import ModelError, OptionError, WorkspaceError
 from emlyn.records.codec import from_json
+from emlyn.records.evaluation import Verdict
 from emlyn.records.manifest import Manifest
 from emlyn.records.run import Evidence, ModelVersion
 from emlyn.stages.ensemble import ensemble
@@ -201,6 +202,10 @@ def test_lineage_can_be_followed_from_the_data(store: Store) -> None:
 # ---- packaging
 
 
+def numbered(store: Store, evidence: Evidence) -> Evidence:
+    return replace(evidence, model=f"churn:{registry.reserve(store, 'churn')}")
+
+
 @pytest.fixture(scope="module")
 def model() -> Model:
     with toys.only(toys.Ridge(), toys.Prior()):
@@ -212,7 +217,7 @@ def test_a_packaged_model_is_found_by_name_and_predicts_the_same(store: Store, m
     evidence = evidences.binary()
     events = []
     with toys.only(toys.Ridge(), toys.Prior()):
-        version = package(model, evidence, "<html>report</html>", "churn", toys.context(store=store, sink=events.append))
+        version = package(model, numbered(store, evidence), "<html>report</html>", toys.context(store=store, sink=events.append))
         found = registry.load(registry.resolve(store, "churn"))
         again = Model.load(found.under("model/"))
         data = toys.rows_data(seed=1)
@@ -232,7 +237,7 @@ def test_a_second_package_says_how_to_promote_it(store: Store, model: Model) -> 
     events = []
     with toys.only(toys.Ridge(), toys.Prior()):
         for _ in range(2):
-            package(model, evidences.binary(), "", "churn", toys.context(store=store, sink=events.append))
+            package(model, numbered(store, evidences.binary()), "", toys.context(store=store, sink=events.append))
     assert "emlyn promote churn:2" in events[1].message
 
 
@@ -240,7 +245,7 @@ def test_a_model_is_signed_where_the_workspace_has_a_key(store: Store, model: Mo
     keys = store.root / "keys"
     signing.new_key(keys)
     with toys.only(toys.Ridge(), toys.Prior()):
-        version = package(model, evidences.binary(), "", "churn", toys.context(store=store))
+        version = package(model, numbered(store, evidences.binary()), "", toys.context(store=store))
     assert registry.load(version, require_signature=True, public_keys=signing.trusted(keys)).signed_by
 
 
@@ -251,7 +256,7 @@ def test_a_package_that_finds_the_disk_full_registers_nothing(store: Store, mode
     with toys.only(toys.Ridge(), toys.Prior()):
         monkeypatch.setattr(store.artifacts, "put", full)
         with pytest.raises(WorkspaceError):
-            package(model, evidences.binary(), "", "churn", toys.context(store=store))
+            package(model, numbered(store, evidences.binary()), "", toys.context(store=store))
     assert registry.versions(store) == ()
     assert registry.history(store, "churn") == ()
 
@@ -262,9 +267,31 @@ def test_the_manifest_names_what_each_member_needs(store: Store) -> None:
     ridge.packages = ("lightgbm",)
     with toys.only(ridge):
         made = ensemble(search(plan(problem, data, toys.options(1), context), data, problem, context), data, problem, context)
-        version = package(made, evidences.binary(), "", "churn", context)
+        version = package(made, numbered(store, evidences.binary()), "", context)
     manifest = registry.load(version).manifest
     needs = {name: member.packages for name, member in manifest.members.items()}
     assert {packages for name, packages in needs.items() if name.startswith("model/members/")} == {("lightgbm",)}
     assert {packages for name, packages in needs.items() if not name.startswith("model/members/")} == {()}
     assert {"lightgbm", "numpy"} <= set(manifest.packages)
+
+
+def test_a_version_that_must_not_be_used_yet_is_no_champion_until_someone_says_so(store: Store, model: Model) -> None:
+    evidence, events = evidences.binary(), []
+    unfit = replace(evidence, evaluation=replace(evidence.evaluation, verdict=Verdict("do not use yet", "no better than guessing")))
+    context = toys.context(store=store, sink=events.append)
+    with toys.only(toys.Ridge(), toys.Prior()):
+        first = package(model, numbered(store, unfit), "", context)
+        with pytest.raises(ModelError) as refused:
+            registry.resolve(store, "churn")
+        assert registry.resolve(store, "churn@latest").version == registry.resolve(store, "churn:1").version == 1
+        second = package(model, numbered(store, evidence), "", context)
+    assert registry.CHAMPION not in first.aliases
+    said = str(refused.value)
+    assert "do not use yet" in said
+    assert 'emlyn promote churn:1 --why "REASON"' in said
+    assert 'emlyn promote churn:1 --why "REASON"' in events[0].message
+    assert "do not use yet" in registry.history(store, "churn")[0].why
+    assert registry.CHAMPION in second.aliases, "the first that is fit for use becomes champion"
+    registry.promote(store, "churn:1", by="ada", why="a pilot with two doctors")
+    assert registry.resolve(store, "churn").version == 1
+    assert registry.rollback(store, "churn").version == 2

@@ -22,7 +22,7 @@ from emlyn.core.reader import Read, read
 from emlyn.core.searching.ensembling import blend
 from emlyn.core.searching.trials import Past, Trials
 from emlyn.core.splits import TWINS, sealed_rows
-from emlyn.core.storing.registry import name_from
+from emlyn.core.storing.registry import name_from, reserve
 from emlyn.core.storing.run_journal import RunJournal, code_version, fingerprint
 from emlyn.core.table import Table, table_digest
 from emlyn.core.tables.contract import conform, contract_of
@@ -111,12 +111,14 @@ def train(source: Any, options: TrainOptions, context: Context, draw: Callable[[
                 evaluation = replace(evaluation, openings=journal.open_seal(card.digest))
         with _stage(context, "explain"):
             explanation = explain(model, _rows_to_explain(ready), ready.audit.problem, context)
-        evidence = gather(ready, trials, evaluation, explanation, options)
         with _stage(context, "package"):
+            name = options.name or name_from(PurePath(found.source.split("::")[0]).name.split(".")[0])
+            number = reserve(context.store, name)
+            evidence = replace(gather(ready, trials, evaluation, explanation, options), model=f"{name}:{number}")
             report = draw(evidence)
-            version = package(model, evidence, report, options.name or name_from(PurePath(found.source.split("::")[0]).name.split(".")[0]), context)
-        journal.finish({"model": f"{version.name}:{version.version}"})
-    return Trained(version, replace(evidence, model=f"{version.name}:{version.version}"), model, report)
+            version = package(model, evidence, report, context)
+        journal.finish({"model": evidence.model})
+    return Trained(version, evidence, model, report)
 
 
 def audit(source: Any, options: TrainOptions, context: Context, against: Any = None, plant: bool = False) -> Audited:

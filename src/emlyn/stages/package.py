@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
 
@@ -22,17 +21,20 @@ from emlyn.records.run import Evidence, ModelVersion
 
 BASE = ("msgspec", "numpy", "pluggy", "scipy")
 """What every model needs, beside emlyn itself, to be opened and to answer."""
+UNUSABLE = "do not use yet"
+"""The verdict that keeps a version from becoming champion by itself."""
 
 
-def package(model: Model, evidence: Evidence, report_html: str, name: str, context: Context) -> ModelVersion:
+def package(model: Model, evidence: Evidence, report_html: str, context: Context) -> ModelVersion:
     """Write the model file, store it in the workspace of `context.store` and register it with its lineage.
 
-    The first version of a name becomes its champion; a later one waits for `emlyn promote`. Signed when the workspace has a signing key.
-    Raises WorkspaceError when the workspace cannot be written, OptionError for a name that cannot be one.
+    `evidence.model` is `NAME:NUMBER`, a number that was reserved before the report was drawn, so that the report carries it. While a name has
+    no champion, a version whose verdict allows it becomes champion; any other waits for `emlyn promote`. Signed when the workspace has a signing key.
+    Raises WorkspaceError when the workspace cannot be written.
     """
     store = context.store
-    number = registry.reserve(store, name)
-    evidence = replace(evidence, model=f"{name}:{number}")
+    name, _, text = evidence.model.rpartition(":")
+    number = int(text)
     created = datetime.now(UTC).isoformat(timespec="seconds")
     parts = below("model", model.save())
     needs = _needs(model, parts)
@@ -63,8 +65,10 @@ def package(model: Model, evidence: Evidence, report_html: str, name: str, conte
         lineage=evidence.lineage,
         report=str(report),
     )
-    registered = registry.register(store, version, by=evidence.lineage.by)
-    context.emit("package", _said(registered), model=f"{name}:{number}", digest=version.digest, bytes=len(data))
+    verdict = evidence.evaluation.verdict
+    barred = "" if verdict is None or verdict.word != UNUSABLE else f"its verdict is “{UNUSABLE}”"
+    registered = registry.register(store, version, by=evidence.lineage.by, barred=barred)
+    context.emit("package", _said(registered, barred), model=evidence.model, digest=version.digest, bytes=len(data))
     return registered
 
 
@@ -87,7 +91,10 @@ def _installed(packages: list[str]) -> dict[str, str]:
     return found
 
 
-def _said(version: ModelVersion) -> str:
+def _said(version: ModelVersion, barred: str) -> str:
+    name = f"{version.name}:{version.version}"
     if registry.CHAMPION in version.aliases:
-        return f"registered as {version.name}:{version.version}, the champion"
-    return f"registered as {version.name}:{version.version}; make it the champion with: emlyn promote {version.name}:{version.version}"
+        return f"registered as {name}, the champion"
+    if barred:
+        return f'registered as {name}, not as champion: {barred}; to use it all the same: emlyn promote {name} --why "REASON"'
+    return f"registered as {name}; make it the champion with: emlyn promote {name}"

@@ -6,7 +6,7 @@
 >>> registry.promote(store, "churn:2", by="ada", why="better on March")
 >>> registry.rollback(store, "churn", by="ada", why="complaints")
 
-The first version of a name becomes its `champion`; a later one only by `promote`. `latest` always names the highest version.
+The first version of a name that may be used becomes its `champion`; a later one only by `promote`. `latest` always names the highest version.
 """
 
 from __future__ import annotations
@@ -61,8 +61,11 @@ def reserve(store: Store, name: str) -> int:
     return number
 
 
-def register(store: Store, version: ModelVersion, by: str = "", why: str = "trained") -> ModelVersion:
-    """Make a version known under its reserved number. The first one of a name becomes champion. Raises store.Conflict for a number in use."""
+def register(store: Store, version: ModelVersion, by: str = "", why: str = "trained", barred: str = "") -> ModelVersion:
+    """Make a version known under its reserved number; while its name has no champion, it becomes champion.
+
+    With `barred`, the reason why not, it does not: somebody has to `promote` it. Raises store.Conflict for a number in use.
+    """
     key = f"{version.name}:{version.version}"
     with store.transaction() as t:
         champion = _alias(t, version.name, CHAMPION)
@@ -71,10 +74,10 @@ def register(store: Store, version: ModelVersion, by: str = "", why: str = "trai
             t.link(("data", version.lineage.data_digest), "trained", ("version", key))
             if version.lineage.parent:
                 t.link(("version", version.lineage.parent), "parent", ("version", key))
-        alias = CHAMPION if champion is None else LATEST
-        if champion is None:
+        alias = CHAMPION if champion is None and not barred else LATEST
+        if alias == CHAMPION:
             t.put("alias", f"{version.name}@{CHAMPION}", {"version": version.version}, replace=True)
-        _record(t, Decision(version.name, "register", alias, version.version, champion, by, "", why))
+        _record(t, Decision(version.name, "register", alias, version.version, champion, by, "", f"{why}; no champion by itself: {barred}" if barred else why))
     return _found(store, version.name, version.version)
 
 
@@ -155,6 +158,8 @@ def resolve(store: Store | None, reference: str | Path) -> ModelVersion:
         if not numbers:
             raise _unknown(name, t)
         number = max(numbers) if alias == LATEST else _alias(t, name, alias)
+        if number is None and alias == CHAMPION:
+            raise _no_champion(name, numbers, t)
         if number is None:
             aliases = [r.key.rpartition("@")[2] for r in t.list("alias", f"{name}@")] + [LATEST]
             allowed = ", ".join(f"{name}@{a}" for a in aliases)
@@ -252,6 +257,17 @@ def _known(t: Transaction) -> str:
 def _unknown(name: str, t: Transaction) -> ModelError:
     names = sorted({r.key.rpartition(":")[0] for r in t.list("version")})
     return ModelError(f"no model is called {name!r}", where="the registry", allowed=_known(t), next_step=_nearest(name, names))
+
+
+def _no_champion(name: str, numbers: list[int], t: Transaction) -> ModelError:
+    newest = f"{name}:{max(numbers)}"
+    last = _decision(t.events(_stream(name))[-1].body, "")
+    return ModelError(
+        f"{name} has no champion: no version of it was found fit for use, and nobody has promoted one",
+        where=f"{name}@{CHAMPION} ({name}:{last.version}: {last.why})",
+        allowed=", ".join(f"{name}:{n}" for n in sorted(numbers)) + f", {name}@{LATEST}",
+        next_step=f'read its report (emlyn report {newest}); to use it all the same: emlyn promote {newest} --why "REASON", or name the version',
+    )
 
 
 def _nearest(asked: str, known: list[str]) -> str:

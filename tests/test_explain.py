@@ -11,7 +11,7 @@ import pytest
 from emlyn.context import Budget, Context
 from emlyn.core.dataset import Dataset, rows_dataset
 from emlyn.core.explainer import pushes_of
-from emlyn.core.judging.counterfactual import contrast, counterfactuals
+from emlyn.core.judging.counterfactual import Existing, contrast, counterfactuals
 from emlyn.core.judging.shapes import effect
 from emlyn.core.table import Table, number_column, text_column
 from emlyn.records.problem import Problem
@@ -94,10 +94,34 @@ def test_directions_are_told_in_words() -> None:
 def test_accumulated_effects_find_the_slope_of_one_of_two_twins() -> None:
     """A partial dependence would be as good here; permuting one twin alone would ask about impossible rows."""
     model, data = world("regression")
-    values, curve, counts = effect(data.rows, "x", lambda t: model.predict_answers(rows_dataset(t)))
-    slope = np.polyfit(values, curve[:, 0], 1)[0]
-    assert slope == pytest.approx(1, abs=0.01)
-    assert abs((counts[1:] * (curve[1:, 0] + curve[:-1, 0]) / 2).sum()) < 1e-6 * counts.sum()
+    found = effect(data.rows, "x", lambda t: model.predict_answers(rows_dataset(t)))
+    counts, curve = found.counts, found.curve[:, 0]
+    assert np.polyfit(found.values, curve, 1)[0] == pytest.approx(1, abs=0.01)
+    assert abs((counts[1:] * (curve[1:] + curve[:-1]) / 2).sum()) < 1e-6 * counts.sum()
+
+
+def test_the_band_is_wide_only_where_rows_respond_differently() -> None:
+    _, data = world("regression")
+
+    def slopes(share: float) -> np.ndarray:
+        """Width of the band at the largest x, where `share` of the slope of x turns with the sign of another column."""
+
+        def predict(t: Table) -> np.ndarray:
+            x, z = t["x"].values, np.sign(t["noise"].values - 0.5 * (t["noise"].values.min() >= 0))
+            return (x * (1 - share + share * z))[:, None]
+
+        found = effect(data.rows, "x", predict)
+        return found.band[1, :, 0] - found.band[0, :, 0]
+
+    assert slopes(0.0).max() < 1e-9, "every row responds alike"
+    assert slopes(1.0)[-1] > 2, "one half rises, the other falls"
+
+
+def test_drivers_carry_the_band_of_their_curve() -> None:
+    model, data = world("binary")
+    shown = [d for d in explain(model, data, model.problem, context()).drivers if d.curve]
+    assert shown
+    assert all(len(d.band) == len(d.curve) and all(low <= high for low, high in d.band) for d in shown)
 
 
 def test_a_very_wide_table_is_explained_by_the_columns_that_matter() -> None:
@@ -177,10 +201,10 @@ def test_explaining_keeps_to_its_time_and_says_what_it_left_out() -> None:
 def test_counterfactuals_flip_the_model_and_leave_immutable_columns_alone() -> None:
     model, data = world("binary", 400)
     answers = model.predict_answers(data)[:, 1] >= 0.5
-    checked = 0
+    checked, existing = 0, Existing(model, data)
     for unit in np.flatnonzero(~answers)[:25]:
         row = data.take(np.array([unit]))
-        for found in counterfactuals(model, row, data, immutable=("letter",)):
+        for found in counterfactuals(existing, row, immutable=("letter",)):
             cells = {c.column: c.then for c in found.changes}
             assert "letter" not in cells
             assert 1 <= len(cells) <= 4
@@ -198,13 +222,13 @@ def test_counterfactuals_flip_the_model_and_leave_immutable_columns_alone() -> N
 def test_the_contrast_is_the_nearest_row_that_was_answered_otherwise() -> None:
     model, data = world("binary", 400)
     unit = int(np.flatnonzero(model.predict_answers(data)[:, 1] < 0.5)[0])
-    answer, changes = contrast(model, data.take(np.array([unit])), data)
+    answer, changes = contrast(Existing(model, data), data.take(np.array([unit])))
     assert answer == "yes"
     assert {c.column for c in changes} >= {"noise"}
-    assert contrast(model, data.take(np.array([unit])), data.take(np.array([unit]))) is None
+    assert contrast(Existing(model, data.take(np.array([unit]))), data.take(np.array([unit]))) is None
 
 
 def test_numbers_have_no_decision_to_flip() -> None:
     model, data = world("regression", 50)
     with pytest.raises(ValueError, match="no decision"):
-        counterfactuals(model, data.take(np.array([0])), data)
+        Existing(model, data)

@@ -46,9 +46,11 @@ def reasons(model: Any, data: Dataset) -> list[tuple[Reason, ...]]:
     The unit is log-odds towards the positive class (of many: the most probable one), or the target's own. Pushes whose sign the models of
     the ensemble do not agree on are left out: a reason that another draw of the training rows would turn round is none.
     """
-    if not len(data):
-        return []
-    found = pushes_of(model, data)
+    return reasons_from(pushes_of(model, data), data) if len(data) else []
+
+
+def reasons_from(found: Pushes, data: Dataset) -> list[tuple[Reason, ...]]:
+    """The reasons in pushes (n, columns) for the units of `data`: steady ones only, strongest first."""
     table = data.rows
     columns = [table[name] for name in found.columns]
     order = np.argsort(-np.abs(found.values), axis=1, kind="stable")

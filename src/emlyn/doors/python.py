@@ -12,6 +12,7 @@ import numpy as np
 
 from emlyn import engineer
 from emlyn.core.dataset import rows_dataset
+from emlyn.core.explainer import pushes_of, reasons, reasons_from
 from emlyn.core.exporter import Exportable
 from emlyn.core.models import model as core_model
 from emlyn.core.reader import read
@@ -23,6 +24,7 @@ from emlyn.core.tables.contract import conform
 from emlyn.core.tables.frames import to_table
 from emlyn.doors import results
 from emlyn.doors.exports import exporters
+from emlyn.doors.recourse import Recourse
 from emlyn.doors.options import train_options
 from emlyn.doors.session import Session, make_context
 from emlyn.errors import ModelError, OptionError
@@ -35,7 +37,9 @@ from emlyn.report.html import render
 from emlyn.report.words import number
 from emlyn.service import batch
 from emlyn.service.scorer import margin_of
-from emlyn.stages.explain import reasons
+
+ROWS_TOLD = 20
+"""Rows that get counterfactuals where none is named."""
 
 
 def train(
@@ -198,22 +202,23 @@ class Model:
         """Reasons for the rows of a source, as plain values. Raises OptionError for a row that is not there."""
         table = _table(data)
         if row is not None:
-            if not 0 <= row < table.rows:
-                raise OptionError(f"there is no row {row}", where=str(data)[:200], allowed=f"0 to {table.rows - 1}")
-            table = table.take(np.array([row]))
+            table = _one_row(table, row, data)
         predicted = self.model.predict(table)
         shown = []
-        for i, why in enumerate(self._reasons(table)):
+        for i, why in enumerate(reasons_from(pushes, typed)):
             value = predicted.values[i]
             found: dict[str, Any] = {"row": i if row is None else row, "prediction": value.item() if hasattr(value, "item") else value}
             if predicted.probabilities is not None:
                 found["probabilities"] = dict(zip(self.classes, predicted.probabilities[i].tolist(), strict=True))
             shown.append({**found, "reasons": to_plain(why)})
         return {
+        typed = rows_dataset(conform(table, self.model.contract).table, classes=len(self.classes))
+        pushes = pushes_of(self.model, typed)
             "model": self.reference,
             "target": self.version.target,
             "toward": self.model.problem.positive or ("the answer given" if self.classes else ""),
-            "reference": self.evidence.explanation.reference if self.evidence.explanation else "",
+            "unit": pushes.unit,
+            "reference": pushes.reference,
             "rows": shown,
         }
 
@@ -225,6 +230,22 @@ class Model:
             "model": self.reference,
             "source": str(data)[:200],
             "rows": count,
+    def counterfactuals(self, data: Any, row: int | None = None, *, among: Any = None, immutable: Sequence[str] = ()) -> dict[str, Any]:
+        """What would have to be different for another decision, for one row of a source or for its first 20, as plain values.
+
+        Changes are cells of existing rows (`among`; the source itself when not given), so they are values that occur. Columns in `immutable`
+        and sensitive ones never change. Every change is put through the whole model again and really flips it.
+        Raises ModelError for a model of numbers, OptionError for a row or a column that is not there.
+        """
+        table = _table(data)
+        first = list(range(min(table.rows, ROWS_TOLD))) if row is None else [row]
+        asked = [_one_row(table, i, data) for i in first]
+        recourse = Recourse(self.model, table if among is None else _table(among), immutable)
+        predicted = [self.model.predict(one).values[0] for one in asked]
+        shown = [{"row": i, "prediction": value, **recourse.of(one)} for i, value, one in zip(first, predicted, asked, strict=True)]
+        left = f"only the first {len(shown)} of {table.rows:,} rows" if len(shown) < table.rows and row is None else ""
+        return {"model": self.reference, "immutable": list(recourse.immutable), "among": recourse.among.rows, "rows": shown, "left_out": left}
+
             "evaluation": results.evaluation(found),
             "baseline": results.measures(found.baseline),
             "method": found.method,
@@ -299,3 +320,9 @@ class Run:
 def _table(rows: Any) -> Table:
     """Rows in any shape as a raw table; one dict is one row."""
     return to_table([rows]) if isinstance(rows, dict) else read(rows).table
+
+
+def _one_row(table: Table, row: int, source: Any) -> Table:
+    if not 0 <= row < table.rows:
+        raise OptionError(f"there is no row {row}", where=str(source)[:200], allowed=f"0 to {table.rows - 1}")
+    return table.take(np.array([row]))

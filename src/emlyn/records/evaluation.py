@@ -68,6 +68,8 @@ class Driver:
     """Columns it moves together with, permuted as one."""
     curve: tuple[tuple[Any, float], ...] = ()
     """Effect over the column's values (accumulated local effects), in the unit of the prediction."""
+    band: tuple[tuple[float, float], ...] = ()
+    """For each value of the curve, between what 10 and 90 % of single rows' own centred curves (ICE) lie: wide where rows differ."""
 
 
 @dataclass(frozen=True)

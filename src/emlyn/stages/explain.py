@@ -16,7 +16,7 @@ from emlyn.core.explainer import reasons
 from emlyn.core.judging.influence import influence
 from emlyn.core.judging.intervals import from_influence
 from emlyn.core.judging.metrics import Metric, metric
-from emlyn.core.judging.shapes import describe, effect, most_related, moving_together, with_cells
+from emlyn.core.judging.shapes import ICE_ROWS, STEPS, describe, effect, most_related, moving_together, with_cells
 from emlyn.core.table import Table
 from emlyn.records.evaluation import Driver, Explanation
 from emlyn.records.problem import Problem
@@ -41,6 +41,15 @@ class _Group:
     value: float
     rows: np.ndarray
     """Influence (n,) of each row on `value`."""
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """The effect of one column: in words, as points, and how far single rows' own curves spread around it."""
+
+    words: str = ""
+    points: tuple[tuple[Any, float], ...] = ()
+    band: tuple[tuple[float, float], ...] = ()
 
 
 def explain(model: Any, data: Dataset, problem: Problem, context: Context) -> Explanation:
@@ -131,39 +140,41 @@ def _noise_line(groups: Sequence[_Group]) -> float:
     return max([0.0, *(-g.value for g in groups), float(np.median(errors)) if errors else 0.0])
 
 
-def _driver(group: _Group, line: float, cluster: np.ndarray | None, curves: dict[str, tuple[str, tuple[tuple[Any, float], ...]]]) -> Driver:
+def _driver(group: _Group, line: float, cluster: np.ndarray | None, curves: dict[str, _Curve]) -> Driver:
     spread = from_influence(group.value, group.rows, cluster)
-    strongest = max(group.names, key=lambda n: np.ptp([e for _, e in curves[n][1]]) if n in curves and curves[n][1] else -1.0)
-    words, curve = curves.get(strongest, ("", ()))
+    strongest = max(group.names, key=lambda n: np.ptp([e for _, e in curves[n].points]) if n in curves and curves[n].points else -1.0)
+    shape = curves.get(strongest, _Curve())
     low = spread.low
     return Driver(
         column=strongest,
         importance=group.value,
         low=low,
         high=spread.high,
-        direction=words,
+        direction=shape.words,
         above_noise=bool(group.value > line and (low is None or low > 0)),
         partners=tuple(n for n in group.names if n != strongest),
-        curve=curve,
+        curve=shape.points,
+        band=shape.band,
     )
 
 
 def _curves(
     model: Any, table: Table, problem: Problem, names: Sequence[str], until: float, each: float
-) -> dict[str, tuple[str, tuple[tuple[Any, float], ...]]]:
+) -> dict[str, _Curve]:
     """Effect curves of the strongest columns, as far as time allows: for classes on the probability of the last, or of the one most moved."""
-    most = (until - time.monotonic()) / (2 * each * max(1, min(len(names), MOST_CURVES)))
+    most = (until - time.monotonic()) / (2 * each * max(1, min(len(names), MOST_CURVES))) - ICE_ROWS * STEPS / 2
     rows = np.unique(np.linspace(0, table.rows - 1, int(np.clip(most, FEWEST_CURVE_ROWS, min(table.rows, CURVE_ROWS)))).astype(int))
-    part, found = table.take(rows), dict[str, tuple[str, tuple[tuple[Any, float], ...]]]()
+    part, found = table.take(rows), dict[str, _Curve]()
     for name in names[:MOST_CURVES]:
         column = table[name]
-        if column.kind == "text" or (found and time.monotonic() + 2 * each * len(rows) > until):
+        if column.kind == "text" or (found and time.monotonic() + each * (2 * len(rows) + ICE_ROWS * STEPS) > until):
             continue
         if column.missing[rows].all():
             continue
-        values, curve, counts = effect(part, name, lambda t: np.asarray(model.predict_answers(rows_dataset(t))))
-        k = curve.shape[1] - 1 if problem.task != "multiclass" else int(np.argmax(np.ptp(curve, axis=0)))
+        shape = effect(part, name, lambda t: np.asarray(model.predict_answers(rows_dataset(t))))
+        k = shape.curve.shape[1] - 1 if problem.task != "multiclass" else int(np.argmax(np.ptp(shape.curve, axis=0)))
         what = f"the probability of {problem.classes[k]}" if problem.classes else f"the predicted {problem.target}"
-        numeric = not column.coded and column.kind != "boolean"
-        found[name] = (describe(values, curve[:, k], counts, numeric, what), tuple(zip(values, curve[:, k].tolist(), strict=True)))
+        words = describe(shape.values, shape.curve[:, k], shape.counts, not column.coded and column.kind != "boolean", what)
+        points = tuple(zip(shape.values, shape.curve[:, k].tolist(), strict=True))
+        found[name] = _Curve(words, points, tuple((float(a), float(b)) for a, b in shape.band[:, :, k].T))
     return found

@@ -7,7 +7,7 @@ towards values that occur together with the rest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,10 @@ from emlyn.core.explainer import cell
 from emlyn.core.table import Column, Table
 
 NEAREST = 6
-Decide = Callable[[Table], np.ndarray]
-"""Rows -> (n,) int: the decision on each row."""
+ASKED = 200
+"""Nearest existing rows with another decision that are asked whether they keep it with the immutable cells of the unit."""
+MOST_ROWS = 5_000
+"""Existing rows that are looked at; of more, as many are drawn."""
 
 
 @dataclass(frozen=True)
@@ -41,115 +43,110 @@ class Counterfactual:
     """Mean scaled difference to the nearest existing row with that answer; 0 = such a row exists."""
     feasible: bool
     """No farther from existing rows than 99 % of them are from each other."""
+    source: int = -1
+    """Position, in the population given, of the existing row that lent the cells."""
 
 
-def counterfactuals(
-    model: Any, row: Dataset, population: Dataset, immutable: Sequence[str] = (), wanted: int | None = None, most: int = 3
-) -> list[Counterfactual]:
-    """At most `most` ways to another decision for one unit, fewest changes first; every one flips `model`, immutable columns never change.
+class Existing:
+    """Rows that exist, what the frozen model decides for each, and how far such rows lie from each other (Gower 1971)."""
 
-    `population` are existing rows (with or without answers); `wanted` is the class code asked for, any other than now when None.
-    Empty when no existing row with equal immutable cells gets another decision. Classes only. Raises ValueError for a model of numbers.
-    """
-    classes = model.problem.classes
-    if not classes:
-        raise ValueError("counterfactuals are made for classes; a number has no decision to flip")
-    space = _Space(row.rows.take(row.units[:1]), population.rows.take(population.units))
-
-    def decide(table: Table) -> np.ndarray:
-        return _decisions(model, table)
-
-    now = int(decide(space.row)[0])
-    decided = decide(space.table)
-    usable = (decided != now) if wanted is None else (decided == wanted)
-    usable &= space.same(immutable)
-    free = [n for n in space.table if n not in set(immutable)]
-    distances = space.distances(np.flatnonzero(usable))
-    found: dict[tuple[str, ...], Counterfactual] = {}
-    for k in np.flatnonzero(usable)[np.argsort(distances, kind="stable")][:NEAREST]:
-        target = int(decided[k])
-        kept = _fewest(space, int(k), [n for n in free if space.differs(n, int(k))], decide, target)
-        far = float(space.distances(np.flatnonzero(decided == target), space.mixed(int(k), kept)).min())
-        changes = tuple(Change(n, cell(space.row[n], 0), cell(space.table[n], int(k))) for n in kept)
-        found.setdefault(tuple(kept), Counterfactual(changes, classes[target], far, far <= space.usual))
-    return sorted(found.values(), key=lambda c: (not c.feasible, len(c.changes), c.distance))[:most]
-
-
-def contrast(model: Any, row: Dataset, population: Dataset) -> tuple[str, list[Change]] | None:
-    """(other answer, differences) of the most similar existing row that got another answer; None where all got the same."""
-    space = _Space(row.rows.take(row.units[:1]), population.rows.take(population.units))
-    decided = _decisions(model, space.table)
-    other = np.flatnonzero(decided != _decisions(model, space.row)[0])
-    if not len(other):
-        return None
-    k = int(other[np.argmin(space.distances(other))])
-    changes = [Change(n, cell(space.row[n], 0), cell(space.table[n], k)) for n in space.table if space.differs(n, k)]
-    return model.problem.classes[decided[k]], changes
-
-
-def _decisions(model: Any, table: Table) -> np.ndarray:
-    """(n,) class codes at the model's operating point."""
-    answers = model.predict_answers(rows_dataset(table))
-    threshold = getattr(model, "threshold", None)
-    return np.asarray(answers.argmax(axis=1) if threshold is None else (answers[:, -1] >= threshold).astype(np.int64))
-
-
-def _fewest(space: _Space, k: int, names: list[str], decide: Decide, target: int) -> list[str]:
-    """Backward elimination: give cells back one by one, the one whose return helps most first, while the decision stays the wanted one."""
-    kept = list(names)
-    while len(kept) > 1:
-        tries = [[n for n in kept if n != out] for out in kept]
-        stays = decide(space.stacked(k, tries)) == target
-        if not stays.any():
-            return kept
-        gains = np.array([space.step(out, k) for out in kept])
-        kept = tries[int(np.argmax(np.where(stays, gains, -np.inf)))]
-    return kept
-
-
-class _Space:
-    """One row and the existing rows around it, with scaled differences per column (Gower 1971)."""
-
-    def __init__(self, row: Table, table: Table) -> None:
-        self.row, self.table = row.select(list(table)), table
-        self.names = list(table)
-        self.scale = {n: _range(c) for n, c in table.items()}
-        here = np.linspace(0, table.rows - 1, min(200, table.rows)).astype(int)
-        between = [np.partition(self._to(table.take(np.array([i]))), 1)[1] for i in here] if table.rows > 1 else []
+    def __init__(self, model: Any, population: Dataset, seed: int = 0) -> None:
+        """Raises ValueError for a model of numbers: there is no decision to flip."""
+        if not model.problem.classes:
+            raise ValueError("counterfactuals are made for classes; a number has no decision to flip")
+        self.model, n = model, len(population)
+        self.place = np.arange(n) if n <= MOST_ROWS else np.sort(np.random.default_rng(seed).choice(n, MOST_ROWS, replace=False))
+        self.table = population.rows.take(population.units[self.place])
+        self.decided = self.decide(self.table)
+        self.scale = {name: _range(c) for name, c in self.table.items()}
+        here = np.linspace(0, self.table.rows - 1, min(200, self.table.rows)).astype(int)
+        between = [np.partition(self.distances(self.table.take(np.array([i]))), 1)[1] for i in here] if self.table.rows > 1 else []
         self.usual = float(np.quantile(between, 0.99)) if between else 0.0
 
-    def same(self, names: Sequence[str]) -> np.ndarray:
-        """(n,) existing rows whose cells in these columns equal the row's."""
-        out = np.ones(self.table.rows, dtype=bool)
-        for n in names:
-            if n in self.table:
-                out &= _difference(self.table[n], self.row[n], self.scale[n]) == 0
-        return out
+    def decide(self, table: Table) -> np.ndarray:
+        """(n,) class codes at the model's operating point."""
+        answers = self.model.predict_answers(rows_dataset(table))
+        threshold = getattr(self.model, "threshold", None)
+        return np.asarray(answers.argmax(axis=1) if threshold is None else (answers[:, -1] >= threshold).astype(np.int64))
 
-    def differs(self, name: str, k: int) -> bool:
-        return self.step(name, k) > 0
+    def distances(self, row: Table) -> np.ndarray:
+        """Mean scaled difference (n,) of existing rows to a row."""
+        return np.asarray(np.mean([_difference(c, row[n], self.scale[n]) for n, c in self.table.items()], axis=0))
 
-    def step(self, name: str, k: int) -> float:
-        return float(_difference(self.table[name].take(np.array([k])), self.row[name], self.scale[name])[0])
+    def steps(self, row: Table, k: int) -> dict[str, float]:
+        """Scaled difference of each cell of a row to that of existing row k; columns without any are left out."""
+        one = np.array([k])
+        found = {n: float(_difference(c.take(one), row[n], self.scale[n])[0]) for n, c in self.table.items()}
+        return {n: step for n, step in found.items() if step > 0}
 
-    def distances(self, rows: np.ndarray, to: Table | None = None) -> np.ndarray:
-        """Mean scaled difference (m,) of existing rows to the row, or to another."""
-        return np.asarray(self._to(self.row if to is None else to)[rows])
+    def lends(self, row: Table, rows: np.ndarray, immutable: Sequence[str]) -> np.ndarray:
+        """(m,) decision on a row that takes every cell but the immutable ones from each of these existing rows."""
+        lent, own = self.table.take(rows), {n: row[n].take(np.zeros(len(rows), dtype=np.int64)) for n in immutable if n in self.table}
+        return self.decide(lent.with_columns(own)) if len(rows) else np.zeros(0, dtype=np.int64)
 
-    def mixed(self, k: int, names: Sequence[str]) -> Table:
-        """The row with these cells taken from existing row k."""
-        return self.stacked(k, [list(names)])
-
-    def stacked(self, k: int, choices: Sequence[Sequence[str]]) -> Table:
+    def mixed(self, row: Table, k: int, choices: Sequence[Sequence[str]]) -> Table:
         """The row once per choice, with the chosen cells taken from existing row k."""
         columns = {}
         for n, column in self.table.items():
-            both = _joined(self.row[n], column.take(np.array([k])))
+            both = _joined(row[n], column.take(np.array([k])))
             columns[n] = both.take(np.array([int(n in chosen) for chosen in choices]))
         return Table(columns)
 
-    def _to(self, one: Table) -> np.ndarray:
-        return np.asarray(np.mean([_difference(self.table[n], one[n], self.scale[n]) for n in self.names], axis=0))
+
+def counterfactuals(
+    existing: Existing, row: Dataset, immutable: Sequence[str] = (), wanted: int | None = None, most: int = 3
+) -> list[Counterfactual]:
+    """At most `most` ways to another decision for one unit, fewest changes first; every one flips the model, immutable columns never change.
+
+    `wanted` is the class code asked for, any other than now when None. Empty when none of the nearest existing rows with another decision
+    keeps it once the immutable cells are the unit's own.
+    """
+    table, classes = row.rows.take(row.units[:1]), existing.model.problem.classes
+    decided, now = existing.decided, int(existing.decide(table)[0])
+    usable = np.flatnonzero((decided != now) if wanted is None else (decided == wanted))
+    near = usable[np.argsort(existing.distances(table)[usable], kind="stable")][:ASKED]
+    found: dict[tuple[str, ...], Counterfactual] = {}
+    for k in near[existing.lends(table, near, immutable) == decided[near]][:NEAREST].tolist():
+        target, steps = int(decided[k]), existing.steps(table, k)
+        kept = _fewest(existing, table, k, {n: s for n, s in steps.items() if n not in set(immutable)}, target)
+        if not kept:
+            continue
+        far = float(existing.distances(existing.mixed(table, k, [kept]))[decided == target].min())
+        changes = tuple(Change(n, cell(table[n], 0), cell(existing.table[n], k)) for n in kept)
+        found.setdefault(tuple(kept), Counterfactual(changes, classes[target], far, far <= existing.usual, int(existing.place[k])))
+    return sorted(found.values(), key=lambda c: (not c.feasible, len(c.changes), c.distance))[:most]
+
+
+def contrast(existing: Existing, row: Dataset) -> tuple[str, list[Change]] | None:
+    """(other answer, differences, largest first) of the most similar existing row that got another answer; None where all got the same."""
+    table = row.rows.take(row.units[:1])
+    other = np.flatnonzero(existing.decided != existing.decide(table)[0])
+    if not len(other):
+        return None
+    k = int(other[np.argmin(existing.distances(table)[other])])
+    steps = existing.steps(table, k)
+    changes = [Change(n, cell(table[n], 0), cell(existing.table[n], k)) for n in sorted(steps, key=lambda n: -steps[n])]
+    return existing.model.problem.classes[existing.decided[k]], changes
+
+
+def _fewest(existing: Existing, row: Table, k: int, steps: dict[str, float], target: int) -> list[str]:
+    """Backward elimination: cells are given back, first as many of the farthest at once as the decision allows, then one by one.
+
+    Empty where even all cells of the existing row do not decide it.
+    """
+    names = [n for n in existing.table if n in steps]
+    order = sorted(names, key=lambda n: -steps[n])
+    prefixes = [[n for n in names if n not in set(order[:count])] for count in range(len(order))]
+    holds = np.flatnonzero(existing.decide(existing.mixed(row, k, prefixes)) == target)
+    kept = prefixes[int(holds[-1])] if len(holds) else []
+    while len(kept) > 1:
+        tries = [[n for n in kept if n != out] for out in kept]
+        stays = existing.decide(existing.mixed(row, k, tries)) == target
+        if not stays.any():
+            return kept
+        gains = np.array([steps[out] for out in kept])
+        kept = tries[int(np.argmax(np.where(stays, gains, -np.inf)))]
+    return kept
 
 
 def _range(column: Column) -> float:

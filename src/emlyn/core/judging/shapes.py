@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,24 @@ TOGETHER = 0.8
 MOST_LEVELS = 12
 STEPS = 20
 
+ICE_ROWS = 30
+"""Rows whose own curves show how far a mean effect speaks for each of them."""
+ICE_BAND = (0.1, 0.9)
+
 Predict = Callable[[Table], np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Effect:
+    """How predictions (k wide) move with one column, over m of its values."""
+
+    values: list[Any]
+    curve: np.ndarray
+    """(m, k) mean effect, centred on zero."""
+    counts: np.ndarray
+    """(m,) rows at each value."""
+    band: np.ndarray
+    """(2, m, k): 10 and 90 % of the rows' own centred curves (individual conditional expectation; Goldstein et al. 2015)."""
 
 
 def moving_together(table: Table, score: np.ndarray) -> list[list[str]]:
@@ -51,8 +69,8 @@ def most_related(table: Table, score: np.ndarray, most: int, seed: int = 0) -> l
     return [names[i] for i in np.sort(np.argsort(-strength, kind="stable")[:most])]
 
 
-def effect(table: Table, name: str, predict: Predict) -> tuple[list[Any], np.ndarray, np.ndarray]:
-    """(values, effect (m, k), rows at each value (m,)) of a column on the predictions (n, k), centred on zero.
+def effect(table: Table, name: str, predict: Predict) -> Effect:
+    """The effect of a column on the predictions (n, k).
 
     Numbers and dates: accumulated local effects (Apley and Zhu 2020), which never asks about cells far from a row's own.
     Categories and booleans: mean prediction with every row set to the level, over the most frequent levels.
@@ -97,7 +115,7 @@ def _ordered(column: Column, score: np.ndarray) -> np.ndarray:
     return np.asarray((total / np.maximum(count, 1))[codes])
 
 
-def _accumulated(table: Table, name: str, predict: Predict) -> tuple[list[Any], np.ndarray, np.ndarray]:
+def _accumulated(table: Table, name: str, predict: Predict) -> Effect:
     column = table[name]
     rows = np.flatnonzero(~column.missing)
     x = column.values[rows]
@@ -112,19 +130,30 @@ def _accumulated(table: Table, name: str, predict: Predict) -> tuple[list[Any], 
     curve = np.vstack([np.zeros(local.shape[1]), np.cumsum(steps / np.maximum(counts, 1)[:, None], axis=0)])
     middle = (curve[1:] + curve[:-1]) / 2
     curve = curve - (counts[:, None] * middle).sum(axis=0) / counts.sum()
-    return [plain(column, v) for v in edges.tolist()], curve, np.r_[counts[0], counts]
+    at = np.r_[counts[0], counts]
+    few = table.take(rows[np.unique(np.linspace(0, len(rows) - 1, ICE_ROWS).astype(int))])
+    asked = with_cells(few.take(np.tile(np.arange(few.rows), len(edges))), name, np.repeat(edges, few.rows))
+    own = predict(asked).reshape(len(edges), few.rows, -1)
+    return Effect([plain(column, v) for v in edges.tolist()], curve, at, _band(own, at))
 
 
-def _by_level(table: Table, name: str, predict: Predict) -> tuple[list[Any], np.ndarray, np.ndarray]:
+def _by_level(table: Table, name: str, predict: Predict) -> Effect:
     column = table[name]
     values, counts = np.unique(column.values[~column.missing], return_counts=True)
     kept = np.argsort(-counts, kind="stable")[:MOST_LEVELS]
     values, counts = values[kept], counts[kept].astype(float)
     many = table.take(np.tile(np.arange(table.rows), len(values)))
     answers = predict(with_cells(many, name, np.repeat(values, table.rows)))
-    means = answers.reshape(len(values), table.rows, -1).mean(axis=1)
+    own = answers.reshape(len(values), table.rows, -1)
+    means = own.mean(axis=1)
     labels = [str(column.levels[int(v)]) if column.levels is not None else plain(column, float(v)) for v in values]
-    return labels, means - (counts[:, None] * means).sum(axis=0) / counts.sum(), counts
+    return Effect(labels, means - (counts[:, None] * means).sum(axis=0) / counts.sum(), counts, _band(own, counts))
+
+
+def _band(own: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """(2, m, k) from the curves (m, rows, k) of single rows, each centred on zero over the values as they occur."""
+    centred = own - np.average(own, axis=0, weights=counts)
+    return np.asarray(np.quantile(centred, ICE_BAND, axis=1))
 
 
 def _short(value: Any) -> str:

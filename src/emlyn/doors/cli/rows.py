@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from emlyn.doors.cli.train import JSON
+from emlyn.errors import OptionError
 
 MODEL = typer.Argument(..., help="NAME (its champion), NAME@alias, NAME:version, or a path to a .emlyn file.")
 
@@ -103,13 +104,26 @@ def explain(
     row: int = typer.Option(None, "--row", help="Only this row of DATA, counted from 0."),
     json: bool = JSON,
 ) -> None:
+    counterfactual: bool = typer.Option(False, "--counterfactual", help="What would have to be different for another decision."),
+    immutable: list[str] = typer.Option(None, "--immutable", help="A column that no counterfactual may change; sensitive ones never do. Repeatable."),
+    among: str = typer.Option(None, "--among", help="Rows whose cells counterfactuals may take over. [DATA itself]"),
     """Global and per-row reasons."""
     from emlyn.doors import python
     from emlyn.doors.cli import show
 
     loaded = python.load(model)
     if data is None:
+    if ((immutable or among) and not counterfactual) or (counterfactual and data is None):
+        raise OptionError(
+            "a counterfactual is made for rows" if counterfactual else "--immutable and --among only mean something to --counterfactual",
+            where="explain",
+            next_step="emlyn explain MODEL DATA --row 0 --counterfactual",
+        )
         result = loaded.drivers()
+    if counterfactual:
+        result = loaded.counterfactuals(data, row, among=among, immutable=immutable or ())
+        show.as_json(result) if json else show.counterfactuals(result)
+        return
         if json:
             show.as_json(result)
             return

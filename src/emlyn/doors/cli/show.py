@@ -143,7 +143,7 @@ def reasons(result: dict[str, Any]) -> None:
     toward = (
         f"toward “{result['toward']}” (+) or away from it (-), in log-odds" if result["toward"] else f"up or down, in the unit of {result['target']}"
     )
-    out(dim(f"What each column pushes {toward}"))
+    out(dim(f"What each column pushes {toward}, compared with {result['reference']}"))
     for found in result["rows"][:20]:
         chance = (found.get("probabilities") or {}).get(result["toward"])
         out(
@@ -169,6 +169,20 @@ def audited(result: dict[str, Any]) -> None:
             "role": c["role"],
             "missing": f"{100 * c['missing'] / max(1, c['rows']):.1f} %",
             "distinct": c["distinct"],
+def counterfactuals(result: dict[str, Any]) -> None:
+    """`emlyn explain MODEL DATA --counterfactual`."""
+    kept = f"; {', '.join(result['immutable'])} stay as they are" if result["immutable"] else ""
+    out(dim(f"Changes to values of {result['among']:,} existing rows; each was put through the whole model again and turns the answer{kept}"))
+    for found in result["rows"]:
+        out(f"row {found['row']}: {_cell(found['prediction'])}")
+        for line in [c["sentence"] for c in found["counterfactuals"]] or [found["sentence"]]:
+            out(f"    {line}")
+        if found["contrast"]:
+            out(dim(f"    {found['contrast']['sentence']}"))
+    if result["left_out"]:
+        out(dim(f"{result['left_out']}: name one with --row"))
+
+
             "why": c["why"],
         }
         for c in result["columns"][:60]

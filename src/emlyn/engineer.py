@@ -13,6 +13,7 @@ import numpy as np
 
 from emlyn import plugins
 from emlyn.context import Context
+from emlyn.core.auditing.orders import order_rules
 from emlyn.core.auditing.structure import answers_column, time_seconds
 from emlyn.core.dataset import Dataset, rows_dataset
 from emlyn.core.judging.decision import choose_threshold
@@ -189,7 +190,8 @@ def combine(ready: Prepared, trials: Trials, context: Context) -> Model:
     problem = ready.audit.problem
     with _stage(context, "ensemble"):
         model = ensemble(trials, ready.working, problem, context)
-        model = model.with_contract(contract_of(ready.audit.card, problem.features, ready.working.rows))
+        contract = contract_of(ready.audit.card, problem.features, ready.working.rows)
+        model = model.with_contract(replace(contract, rules=order_rules(ready.working.rows, problem.features, context.seed)))
         if problem.task == "binary":
             chosen = [c for c in trials.candidates if c.weight > 0]
             rows = trials.covered(chosen)

@@ -115,19 +115,6 @@ def two_sided(z: float) -> float:
     return math.erfc(abs(z) / math.sqrt(2))
 
 
-def average_ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 1, ties sharing their average (n,)."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts).astype(np.float64)
-    return (last - (counts - 1) / 2)[inverse]
-
-
-def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
-    """Spearman's correlation; 0 where one side is constant."""
-    a, b = average_ranks(x), average_ranks(y)
-    return float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else 0.0
-
-
 def difference_p(hits: tuple[float, float], n: tuple[float, float]) -> float:
     """Two-sided p-value that two shares are equal (pooled z-test; both samples have at least ten rows)."""
     pooled = (hits[0] + hits[1]) / (n[0] + n[1])

@@ -9,8 +9,9 @@ from itertools import combinations
 
 import numpy as np
 
-from emlyn.checks._say import Looked, average_ranks, found, given, listed, looked_at, repair, words, words_of
+from emlyn.checks._say import Looked, found, given, listed, looked_at, repair, words, words_of
 from emlyn.core.auditing.probe import column_strengths
+from emlyn.core.auditing.ranks import average_ranks
 from emlyn.core.check import Check, Material, Outcome, outcome
 from emlyn.plugins import hook
 from emlyn.records.finding import Effect, Finding, Question

@@ -16,13 +16,13 @@ from emlyn.checks._say import (
     number,
     parse_with,
     percent,
-    rank_correlation,
     repair,
     sample_of,
     two_sided,
     words,
     words_of,
 )
+from emlyn.core.auditing.ranks import rank_correlation
 from emlyn.core.check import Check, Material, Outcome, example_rows, outcome
 from emlyn.plugins import hook
 from emlyn.records.finding import Effect

@@ -6,18 +6,17 @@ import numpy as np
 
 from emlyn.checks._say import (
     answer_share,
-    average_ranks,
     found,
     given,
     listed,
     looked_at,
     number,
     percent,
-    rank_correlation,
     two_sided,
     words,
     words_of,
 )
+from emlyn.core.auditing.ranks import average_ranks, rank_correlation
 from emlyn.core.auditing.structure import find_entities
 from emlyn.core.check import Check, Material, Outcome, outcome
 from emlyn.core.splits import TWINS, count_twins

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import combinations
 
 import numpy as np
 
-from emlyn.checks._say import Looked, found, given, listed, looked_at, number, parse_with, percent, rank_correlation, repair, sample_of, words_of
+from emlyn.checks._say import found, given, listed, looked_at, number, parse_with, percent, repair, sample_of, words_of
+from emlyn.core.auditing.orders import orders
 from emlyn.core.auditing.probe import column_strengths
 from emlyn.core.check import Check, Material, Outcome, example_rows, outcome
 from emlyn.core.dataset import rows_dataset
@@ -269,8 +269,8 @@ def _sum_of_two(cells: np.ndarray, k: int) -> tuple[int, int, str] | None:
 
 def order_rules(m: Material) -> Outcome:
     """Pairs of columns with a <= b in more than 99.5 % of the rows, and the rows that break it."""
-    pool = [one for one in looked_at(m, "number", "date") if len(np.unique(one.known[:2_000])) > 20][:40]
-    broken_by = sorted(((int(rows.size), a, b, rows) for a, b, rows in _orders(pool)), key=lambda o: o[0])[:5]
+    columns = {one.name: one.column for one in looked_at(m, "number", "date")}
+    broken_by = sorted(((len(rows), a, b, rows) for a, b, rows in orders(columns) if len(rows)), key=lambda o: o[0])[:5]
     if not broken_by:
         return outcome()
     rules = [f"{a} <= {b} ({count} row{'s' if count > 1 else ''})" for count, a, b, _ in broken_by]
@@ -291,23 +291,6 @@ def order_rules(m: Material) -> Outcome:
             )
         ]
     )
-
-
-def _orders(pool: list[Looked]) -> Iterator[tuple[str, str, np.ndarray]]:
-    for a, b in combinations(pool, 2):
-        both = ~a.column.missing & ~b.column.missing
-        x, y = a.column.values[both], b.column.values[both]
-        if a.column.kind != b.column.kind or len(x) < 200:
-            continue
-        if (x[:500] > y[:500]).mean() > 0.5:
-            a, b, x, y = b, a, y, x
-        broken = x > y
-        if not 0 < broken.sum() <= max(2, 0.005 * len(x)):
-            continue
-        low, high = np.quantile(x, 0.75), np.quantile(y, 0.25)
-        step = max(1, len(x) // 2_000)
-        if low >= 0.2 * high and abs(rank_correlation(x[::step], y[::step])) >= 0.7:
-            yield a.name, b.name, np.flatnonzero(both)[broken]
 
 
 def unit_mix(m: Material) -> Outcome:

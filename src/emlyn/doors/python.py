@@ -16,13 +16,12 @@ from emlyn.core.explainer import pushes_of, reasons, reasons_from
 from emlyn.core.exporter import Exportable
 from emlyn.core.models import model as core_model
 from emlyn.core.reader import read
-from emlyn.core.storing import registry
-from emlyn.core.storing.durable import write_durably
+from emlyn.core.storing import approvals, registry
 from emlyn.core.storing.workspace import Workspace
 from emlyn.core.table import Table
 from emlyn.core.tables.contract import conform
 from emlyn.core.tables.frames import to_table
-from emlyn.doors import results
+from emlyn.doors import evolution, reports, results
 from emlyn.doors.exports import exporters
 from emlyn.doors.recourse import Recourse
 from emlyn.doors.options import train_options
@@ -91,6 +90,7 @@ def audit(
     data: Any,
     target: str | None = None,
     *,
+    approve: str | None = None,
     against: Any = None,
     traps: bool = False,
     budget: str | float = "5m",
@@ -104,11 +104,18 @@ def audit(
 ) -> Card:
     """The data card: what each column is, what is wrong with it, and (with a target) the framing emlyn would choose.
 
-    Returns a card: `card.result` is what `--json` prints. Raises a subclass of `emlyn.errors.UserError`.
+    `against` is a second table (drift between the two), or a model (what its contract does not expect); with a model, `approve="reason"` keeps
+    the wider contract for it. Returns a card: `card.result` is what `--json` prints. Raises a subclass of `emlyn.errors.UserError`.
     """
-    given = {k: v for k, v in locals().items() if k not in ("data", "against", "traps")}
+    given = {k: v for k, v in locals().items() if k not in ("data", "against", "approve", "traps")}
     options = train_options(given)
-    return Card(results.audit(engineer.audit(data, options, make_context(options, silent), against, traps)))
+    held = evolution.names_model(against)
+    if approve is not None and not held:
+        raise OptionError("an approval is for a model", where="--approve", allowed="--against MODEL", next_step="name the model with --against")
+    source = read(data) if held else data
+    contract = evolution.held_against(against, source.table, source.source, approve) if held else None
+    done = engineer.audit(source, options, make_context(options, silent), None if held else against, traps)
+    return Card({**results.audit(done), "contract": contract})
 
 
 def load(model: str) -> Model:
@@ -159,10 +166,12 @@ class Model:
 
     def __init__(self, reference: str) -> None:
         with Workspace.find().open_store() if Path(reference).suffix != ".emlyn" else contextlib.nullcontext() as store:
+            approval = approvals.approved(store, self.version.digest)
             self.version = registry.resolve(store, reference)
         opened = registry.load(self.version)
         self.reference = f"{self.version.name}:{self.version.version}" if self.version.version else reference
-        self.model = core_model.Model.load(opened.under("model/"))
+        model = core_model.Model.load(opened.under("model/"))
+        self.model = model.with_contract(approval.contract) if approval else model
         self.evidence = from_json(opened.parts["evidence.json"], Evidence)
 
     def __repr__(self) -> str:

@@ -43,7 +43,7 @@ class Decision:
 
     name: str
     action: str
-    """register | promote | rollback."""
+    """register | promote | rollback | approve."""
     alias: str
     version: int
     before: int | None

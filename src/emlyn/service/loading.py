@@ -13,7 +13,7 @@ import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
 from emlyn.core.models.model import Model
-from emlyn.core.storing import registry
+from emlyn.core.storing import approvals, registry
 from emlyn.core.storing.store import Store
 from emlyn.errors import EmlynError
 from emlyn.records.run import ModelVersion
@@ -40,10 +40,18 @@ class Loader:
         found = registry.resolve(self.store, rest if renamed else spec)
         return replace(found, name=other) if renamed else found
 
+    def mark(self, version: ModelVersion) -> str:
+        """Changes when the version, or what was approved for it, does."""
+        approval = approvals.approved(self.store, version.digest)
+        return f"{version.digest} {approval.at}" if approval else version.digest
+
     def open(self, version: ModelVersion) -> Served:
         """The version, loaded, warmed up and ready to answer. Raises ModelError for a file that is not what was registered."""
         found = registry.load(version, require_signature=self.require_signature, public_keys=self.public_keys)
-        scorer = Scorer(Model.load(found.under("model/")), margin_of(_sections(found.parts.get("evidence.json"))))
+        model = Model.load(found.under("model/"))
+        if approval := approvals.approved(self.store, version.digest):
+            model = model.with_contract(approval.contract)
+        scorer = Scorer(model, margin_of(_sections(found.parts.get("evidence.json"))))
         scorer.warm_up()
         return Served(version.name, str(version.version), scorer)
 
@@ -90,7 +98,7 @@ class Watcher:
             for spec in self.specs:
                 try:
                     version = await asyncio.to_thread(self.loader.resolve, spec)
-                    if self._now.get(spec) == version.digest:
+                    if self._now.get(spec) == await asyncio.to_thread(self.loader.mark, version):
                         continue
                     served = await asyncio.to_thread(self.loader.open, version)
                 except (EmlynError, SQLAlchemyError, OSError) as error:
@@ -125,7 +133,7 @@ class Watcher:
             self.pool.add(served)
         else:
             self.pool.put(served)
-        self._now[spec] = version.digest
+        self._now[spec] = self.loader.mark(version)
         self.metrics.loaded.clear()
         for name, lane in self.pool.lanes.items():
             for number in lane.versions:

@@ -37,7 +37,7 @@ def models(name: str = typer.Argument(None, help="One model; without it, all of 
     if name and result["decisions"]:
         show.out("\nDecisions")
         for d in result["decisions"]:
-            show.out(f"  {d['at']}  {d['by']}  {d['action']} {d['alias']} -> {d['name']}:{d['version']}: {d['why']}")
+            show.out(f"  {d['at']}  {d['by']}  {d['action']}{' ' * bool(d['alias'])}{d['alias']} -> {d['name']}:{d['version']}: {d['why']}")
 
 
 def promote(

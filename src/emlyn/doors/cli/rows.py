@@ -13,7 +13,8 @@ MODEL = typer.Argument(..., help="NAME (its champion), NAME@alias, NAME:version,
 def audit(
     data: str = typer.Argument(..., help="A file, folder, glob, object-store URL, or DBURL::table-or-query."),
     target: str = typer.Option(None, "--target", help="The column to predict; with it also leaks, bias and the framing are looked at."),
-    against: str = typer.Option(None, "--against", help="A second table: drift between the two."),
+    against: str = typer.Option(None, "--against", help="A second table: drift between the two. Or a model: what its contract does not expect."),
+    approve: str = typer.Option(None, "--approve", help="With --against MODEL: accept the changes for that model, with the reason."),
     traps: bool = typer.Option(False, "--traps", help="Plant known defects into copies of the table and show which are caught."),
     type: list[str] = typer.Option(None, "--type", help="COL=number|boolean|date|category|text|id. Repeatable."),
     group: str = typer.Option(None, "--group", help="The column whose rows belong together."),
@@ -27,7 +28,7 @@ def audit(
 ) -> None:
     """The data card: what the columns are, what is wrong.
 
-    Types, findings, and (with --target) the framing it would choose; with --against also drift.
+    Types, findings, and (with --target) the framing it would choose; with --against also drift, or what a model's contract does not expect.
     """
     from emlyn.doors import python
     from emlyn.doors.cli import show
@@ -36,6 +37,7 @@ def audit(
         data,
         target,
         against=against,
+        approve=approve,
         traps=traps,
         budget=budget,
         types=type or None,

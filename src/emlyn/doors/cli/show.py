@@ -211,3 +211,28 @@ def counterfactuals(result: dict[str, Any]) -> None:
             word = "caught by " + ", ".join(t["by"][:3]) if t["caught"] else "missed" if t["planted"] else "no place for it here"
             out(f"  {paint('✓', 'use') if t['caught'] else paint('✗', 'fail') if t['planted'] else '·'} {t['trap']}: {word}")
             out(dim(f"      {t['detail']}"))
+    if result["contract"]:
+        contract(result["contract"])
+
+
+def contract(held: dict[str, Any]) -> None:
+    """`emlyn audit NEW --against MODEL`: what changed for the model, and what an approval does about it."""
+    open_ = [c for c in held["changes"] if c["code"] != "new"]
+    if held["approved_now"]:
+        out(f"\nApproved for {held['model']} by {held['approved']['by']}: {held['approved']['why']}")
+    else:
+        out(f"\nThe contract of {held['model']}" + ("" if open_ else ": this table keeps it"))
+    for c in held["changes"]:
+        severity = "info" if c["approvable"] and (held["approved_now"] or c["code"] == "new") else "warn" if c["approvable"] else "fail"
+        out(f"  {paint(MARKS[severity], severity)} {c['says']}")
+        if c["code"] != "new":
+            out(dim(f"      {c['effect']}" if held["approved_now"] or not c["approvable"] else f"      when approved: {c['effect']}"))
+    if held["approved_now"]:
+        out(dim("  used by predict, serve and the next audit; the model file stays as it is"))
+        out(dim(f"  who approved what: emlyn models {held['model'].split(':')[0]}"))
+    elif open_ and all(c["approvable"] for c in open_):
+        out(dim('  accept these changes for this model: --approve "reason"'))
+    elif open_:
+        out(dim("  what needs a new model cannot be approved: mend the columns, or train again on the new table"))
+    if held["approved"] and not held["approved_now"]:
+        out(dim(f"  approved before, {held['approved']['at'][:10]} by {held['approved']['by']}: {held['approved']['why']}"))

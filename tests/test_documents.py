@@ -15,15 +15,18 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 import emlyn
 import evidences
+from emlyn.doors.cli.app import app
 from emlyn.errors import DataError, OptionError
 from emlyn.records.evaluation import Measure, Verdict
 from emlyn.records.finding import Finding
 from emlyn.records.run import Evidence
-from emlyn.report import cells, markdown
+from emlyn.report import cells, markdown, written
 from emlyn.report.documents import diff, document, evidence_json, kinds, mapping, read_evidence
+from emlyn.report.html import render
 from emlyn.report.notebook import card
 from test_report import Page
 
@@ -212,3 +215,90 @@ def test_records_show_themselves_in_a_notebook(name: str) -> None:
         Page(html)
         assert "<script" not in html
         assert type(record).__name__ in html or "verdict" in html
+
+
+SUFFIXES = [(kind, ".json" if kind == "evidence" else suffix) for kind in written.kinds() for suffix in (".html", ".md")]
+
+
+@pytest.mark.parametrize(("kind", "suffix"), dict.fromkeys(SUFFIXES))
+def test_the_suffix_decides_the_format(kind: str, suffix: str) -> None:
+    text = written.written(evidences.binary(), kind, suffix).decode()
+    assert text.startswith({".html": "<!doctype html>" if kind == "report" else "", ".json": "{"}.get(suffix, ("---\n", "# ")))
+    assert ("<section" in text) == (suffix == ".html")
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("report", ".pdf"), ("report", ""), ("model-card", ".json"), ("evidence", ".html"), ("tripod", ".md")])
+def test_a_suffix_or_kind_that_is_not_known_names_those_that_are(kind: str, suffix: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        written.written(evidences.binary(), kind, suffix)
+    assert caught.value.allowed
+    assert (".html" in caught.value.allowed) == (kind in ("report", "model-card"))
+
+
+@pytest.mark.parametrize("name", evidences.EVERY)
+def test_the_report_as_markdown_says_what_the_page_says(name: str) -> None:
+    evidence = evidences.EVERY[name]()
+    text = written.written(evidence, "report", ".md").decode()
+    page = "".join(Page(render(evidence)).text)
+    for title in re.findall(r"^## \d+\. (.+)$", text, re.M):
+        assert title.replace("\\", "") in page
+    assert len(re.findall(r"^## \d+\. ", text, re.M)) == 9
+    assert "<script" not in text
+    assert "Figure(" not in text
+
+
+def test_documents_and_the_evidence_file_name_the_same_digest() -> None:
+    evidence = evidences.binary()
+    stated = json.loads(evidence_json(evidence))["digest"]
+    assert stated in document(evidence, "tripod-ai")
+    assert stated in document(evidence, "eu-ai-act", "markdown")
+
+
+def test_the_evidence_file_does_not_point_at_single_people() -> None:
+    evidence = evidences.binary()
+    column = dataclasses.replace(evidence.card.columns[1], levels=(("common", 40), ("Mrs Unique", 1)), examples=("Mrs Unique",))
+    evidence = dataclasses.replace(evidence, card=dataclasses.replace(evidence.card, columns=(column,)))
+    raw = evidence_json(evidence)
+    assert b"common" in raw
+    assert b"Mrs Unique" not in raw
+
+
+@pytest.mark.parametrize("suffix", [".html", ".md"])
+def test_changes_stand_under_headings_with_those_for_people(suffix: str) -> None:
+    old = evidences.binary()
+    new = dataclasses.replace(
+        old, model="churn:9", evaluation=dataclasses.replace(old.evaluation, sections={}, metrics={"roc_auc": Measure(0.92, 0.9, 0.94)})
+    )
+    text = written.written(new, "report", suffix, against=old).decode()
+    assert "churn:9" in text
+    assert text.index("How well it does") < text.index("For whom")
+    assert "Nothing that a reader" in written.written(old, "report", suffix, against=old).decode()
+
+
+def test_scores_of_another_question_are_not_called_better_or_worse() -> None:
+    old = evidences.binary()
+    new = dataclasses.replace(
+        old,
+        problem=dataclasses.replace(old.problem, target="another"),
+        evaluation=dataclasses.replace(old.evaluation, metrics={"roc_auc": Measure(0.99, 0.98, 0.995)}),
+    )
+    assert not [line for line in diff(old, new) if ": better" in line]
+
+
+def test_report_command_from_evidence_and_between_versions(tmp_path: Path) -> None:
+    old, new, out = tmp_path / "old.json", tmp_path / "new.json", tmp_path / "changes.html"
+    old.write_bytes(evidence_json(evidences.binary()))
+    new.write_bytes(evidence_json(dataclasses.replace(evidences.binary(), model="churn:9", trials=())))
+    run = CliRunner()
+    said = json.loads(run.invoke(app, ["report", str(new), "--against", str(old), "--json"]).stdout)
+    assert said["model"] == "churn:9"
+    assert any("nothing recorded" in line for lines in said["changes"].values() for line in lines)
+    assert said["out"] == ""
+    assert run.invoke(app, ["report", str(new), "--against", str(old), "--out", str(out)]).exit_code == 0
+    Page(out.read_text("utf-8"))
+    assert run.invoke(app, ["report", str(old), "--as", "tripod-ai", "--out", str(tmp_path / "t.md")]).exit_code == 0
+    old.write_bytes(old.read_bytes().replace(b"0.8", b"0.9"))
+    refused = run.invoke(app, ["report", str(old), "--out", str(tmp_path / "r.html")])
+    assert refused.exit_code == 2
+    assert "was changed" in refused.output
+    assert run.invoke(app, ["report", str(tmp_path / "none.json")]).exit_code == 2

@@ -8,15 +8,34 @@ from typing import Any
 from emlyn.records.evaluation import Measure
 from emlyn.records.run import Evidence
 from emlyn.report import words
+from emlyn.report.html import templates
+from emlyn.report.markdown import plain
+
+NOTHING = "Nothing that a reader would care about."
 
 
 def diff(old: Evidence, new: Evidence) -> tuple[str, ...]:
     """Sentences, most important first; empty when nothing a reader cares about has changed."""
-    return tuple(
-        line
-        for changed in (_verdict, _question, _scores, _people, _data, _columns, _findings, _decision, _drivers, _recipe, _origin)
-        for line in changed(old, new)
-    )
+    return tuple(line for _, lines in grouped(old, new) for line in lines)
+
+
+def grouped(old: Evidence, new: Evidence) -> list[tuple[str, list[str]]]:
+    """(heading, sentences) of everything that changed, most important first."""
+    found = [(title, [line for changed in parts for line in changed(old, new)]) for title, parts in PARTS]
+    return [(title, lines) for title, lines in found if lines]
+
+
+def page(old: Evidence, new: Evidence, format: str) -> str:
+    """What changed as an HTML page or as Markdown, under its headings."""
+    groups, title = grouped(old, new), f"What changed from {name(old)} to {name(new)}"
+    if format == "html":
+        return templates().get_template("changes.html").render(title=title, name=name(new), groups=groups, nothing=NOTHING, evidence=new)
+    parts = [f"## {heading}\n\n" + "\n".join(f"- {plain(line)}" for line in lines) for heading, lines in groups]
+    return "\n\n".join([f"# {plain(title)}", *(parts or [NOTHING])]) + "\n"
+
+
+def name(evidence: Evidence) -> str:
+    return evidence.model or words.short(evidence.lineage.data.rsplit("/", 1)[-1], 60)
 
 
 def _verdict(old: Evidence, new: Evidence) -> Iterable[str]:
@@ -45,12 +64,13 @@ QUESTION: dict[str, Callable[[Evidence], str]] = {
 
 def _scores(old: Evidence, new: Evidence) -> Iterable[str]:
     before, after = old.evaluation, new.evaluation
+    same = not list(_question(old, new))
     names = dict.fromkeys([new.problem.metric, *words.METRICS, *sorted(after.metrics)])
     for name in names:
         a, b = before.metrics.get(name), after.metrics.get(name)
         if a is not None and b is not None and (a.value, a.low, a.high) != (b.value, b.low, b.high):
             spoken = words.metric(name)
-            yield words.sentence(f"{spoken.label} was {_said(a)} and is now {_said(b)}{_apart(a, b, spoken.higher_is_better)}", ())
+            yield words.sentence(f"{spoken.label} was {_said(a)} and is now {_said(b)}{_apart(a, b, spoken.higher_is_better) if same else ''}", ())
     if (before.rows, before.method) != (after.rows, after.method):
         yield f"It was measured on {words.measured_on(before)}, now on {words.measured_on(after)}."
 
@@ -155,3 +175,14 @@ def _origin(old: Evidence, new: Evidence) -> Iterable[str]:
         yield f"Other packages: {words.listed(moved, 8)}."
     if a.seed != b.seed:
         yield f"The seed was {a.seed} and is now {b.seed}."
+
+
+Part = Callable[[Evidence, Evidence], Iterable[str]]
+PARTS: tuple[tuple[str, tuple[Part, ...]], ...] = (
+    ("The verdict and the question", (_verdict, _question)),
+    ("How well it does", (_scores,)),
+    ("For whom", (_people,)),
+    ("What it learned from", (_data, _columns, _findings)),
+    ("How it decides", (_decision, _drivers)),
+    ("How it was made", (_recipe, _origin)),
+)

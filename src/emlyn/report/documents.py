@@ -68,8 +68,8 @@ def document(evidence: Evidence, kind: str, format: str = "html") -> str:
     made = mapping(kind)
     if format not in FORMATS:
         raise OptionError(f"a document cannot be written as {format!r}", where="--format", allowed=", ".join(FORMATS))
-    evidence = from_json(to_json(evidence), Evidence)
-    root = cells.plain(discreet(evidence))
+    evidence = handed_on(evidence)
+    root = cells.plain(evidence)
     sections = [(s["title"], [_cell(i, root) for i in s["items"]]) for s in made["sections"]]
     name = evidence.model or words.short(evidence.lineage.data, 60)
     every = [c for _, group in sections for c in group]
@@ -101,13 +101,18 @@ def _cell(item: dict[str, Any], root: dict[str, Any]) -> Cell:
 
 
 def digest(evidence: Evidence) -> str:
-    """SHA-256 of the evidence's JSON, in hex."""
-    return hashlib.sha256(to_json(evidence)).hexdigest()
+    """SHA-256 of the JSON of the evidence as it is handed on (`discreet`), in hex: the one that the evidence file and every document name."""
+    return hashlib.sha256(to_json(handed_on(evidence))).hexdigest()
+
+
+def handed_on(evidence: Evidence) -> Evidence:
+    """The evidence as it comes back from the store, without what points at single people."""
+    return discreet(from_json(to_json(evidence), Evidence))
 
 
 def evidence_json(evidence: Evidence) -> bytes:
-    """The evidence file: format, digest of what follows, evidence. The same evidence gives the same bytes."""
-    evidence = from_json(to_json(evidence), Evidence)
+    """The evidence file: format, digest of what follows, evidence (`handed_on`). The same evidence gives the same bytes."""
+    evidence = handed_on(evidence)
     return to_json({"format": EVIDENCE_FORMAT, "digest": digest(evidence), "evidence": evidence}) + b"\n"
 
 
@@ -119,7 +124,7 @@ def read_evidence(raw: bytes) -> Evidence:
         inside = bytes(whole["evidence"])
         evidence = from_json(inside, Evidence)
     except (msgspec.DecodeError, KeyError) as e:
-        raise DataError(f"this is not an evidence file: {e}", allowed="a file written by emlyn.report.documents.evidence_json") from e
+        raise DataError(f"this is not an evidence file: {e}", allowed="a file written by emlyn report MODEL --as evidence") from e
     if hashlib.sha256(inside).hexdigest() != stated:
         raise DataError("this evidence file was changed after it was written: its digest does not match", next_step="write it again from the model")
     return evidence

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup, escape
@@ -40,19 +41,20 @@ def render(evidence: Evidence) -> str:
 
     Nothing is fetched from anywhere and no script runs; the same evidence gives the same bytes.
     """
+    return templates().get_template("report.html").render(page_values(evidence))
+
+
+def page_values(evidence: Evidence) -> dict[str, Any]:
+    """What the page shows: title, name, hero, the ten answers, the details, and the evidence without what points at single people."""
     evidence = discreet(
         from_json(to_json(evidence), Evidence)
     )  # as it comes back from the store: the page must not depend on which of the two it was given
     name = evidence.model or words.short(evidence.lineage.data.rsplit("/", 1)[-1], 60)
-    return (
-        templates()
-        .get_template("report.html")
-        .render(
-            title=f"{words.short(evidence.problem.target, 60)} · {name}",
-            name=name,
-            hero=page.hero(evidence),
-            sections=page.sections(evidence),
-            details=details.sections(evidence),
-            evidence=evidence,
-        )
-    )
+    return {
+        "title": f"{words.short(evidence.problem.target, 60)} · {name}",
+        "name": name,
+        "hero": page.hero(evidence),
+        "sections": page.sections(evidence),
+        "details": details.sections(evidence),
+        "evidence": evidence,
+    }

@@ -9,7 +9,8 @@ from typing import Any
 
 from emlyn.records.run import Evidence
 from emlyn.report import words
-from emlyn.report.blocks import Block, Facts, Heading, Items, Note, Table
+from emlyn.report.blocks import Bars, Block, Facts, Figures, Fold, Heading, Heat, Items, Note, People, Section, Table
+from emlyn.report.charts import Figure
 
 SPECIAL = re.compile(r"([\\`*_\[\]|#~])")
 PIPELINES = {"binary": "tabular-classification", "multiclass": "tabular-classification", "regression": "tabular-regression"}
@@ -38,18 +39,63 @@ def _table(b: Table) -> str:
     return table(b.head, b.shown) + (f"\n\nand {b.more:,} more {b.what}" if b.more else "")
 
 
+def _bars(b: Bars) -> str:
+    rows = [(r.label, r.text, words.span(r.low, r.high) or "–", r.note) for r in b.shown]
+    return table(("", "value", "range", ""), rows) + (f"\n\nand {b.more:,} more" if b.more else "")
+
+
+def _heat(b: Heat) -> str:
+    return table(("truth ↓, model →", *b.labels), [(label, *(f"{c:,.0f}" for c in line)) for label, line in zip(b.labels, b.counts, strict=True)])
+
+
+def _figure(f: Figure) -> str:
+    """A chart as what it says and the numbers behind it, at most `MOST_POINTS` of them."""
+    every = max(-(-len(f.rows) // MOST_POINTS), 1)
+    return f"**{plain(f.title)}** {plain(f.says)}\n\n{table(f.head, f.rows[::every])}"
+
+
+MOST_POINTS = 12
+
 WRITE: dict[type, Callable[[Any], str]] = {
     Note: lambda b: plain(b.text),
     Heading: lambda b: f"**{plain(b.text)}**",
     Items: _items,
     Table: _table,
     Facts: lambda b: "\n".join(f"- {plain(k)}: {plain(v)}" for k, v in b.pairs),
+    Bars: _bars,
+    Heat: _heat,
+    People: lambda b: "\n".join(f"- {n:,} {plain(said)}" for _, n, said in b.key),
+    Figures: lambda b: "\n\n".join(_figure(f) for f in b.figures),
+    Fold: lambda b: f"{plain(b.title)}\n\n{_items(b.items)}",
 }
 
 
 def block(b: Block) -> str:
-    """One block. Charts have no Markdown form: documents do not use them."""
+    """One block; a chart becomes what it says and some of its numbers."""
     return WRITE[type(b)](b)
+
+
+def report(values: Mapping[str, Any]) -> str:
+    """The report as Markdown: verdict and score, the answers in their order, then the details."""
+    hero, evidence = values["hero"], values["evidence"]
+    out = [f"# {plain(values['title'])}", f"**{plain(hero.title)}.** {plain(hero.why)}", *([_list(hero.others)] if hero.others else [])]
+    out.append(f"{plain(hero.metric)}: **{plain(hero.score)}**. {plain(hero.means)}".rstrip())
+    out.append(_list([f"{k}: {v}" for k, v in hero.facts]))
+    for place, section in enumerate(values["sections"], 2):
+        out += [f"## {place}. {plain(section.title)}", *_section(section)]
+    out.append("## The details")
+    for section in values["details"]:
+        out += [f"### {plain(section.title)}" + (f" ({plain(section.count)})" if section.count else ""), *_section(section)]
+    out.append(f"Made by emlyn {plain(evidence.lineage.code_version)} from one evidence record.")
+    return "\n\n".join(out) + "\n"
+
+
+def _section(section: Section) -> list[str]:
+    return [*([plain(section.lead)] if section.lead else []), *(block(b) for b in section.blocks)]
+
+
+def _list(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {plain(line)}" for line in lines)
 
 
 def document(values: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ from emlyn.doors.options import train_options
 from emlyn.doors.session import Session
 from emlyn.errors import DataError
 from emlyn.events import silent
+from emlyn.service.scorer import Scorer
 
 ASKED = 60
 TABLES = ("titanic", "deliveries", "glass")
@@ -162,6 +163,39 @@ def test_a_row_alone_is_answered_as_among_others(trained: Trained) -> None:
     many = numbers(trained, in_memory(trained, trained.asked))
     alone = np.vstack([numbers(trained, in_memory(trained, trained.asked[i : i + 1])) for i in range(5)])
     np.testing.assert_allclose(alone, many[:5], rtol=1e-5, atol=1e-7)
+
+
+JUNK = ("abc", "", "NA", "1e400", "inf", "-inf", " 7 ", "?", "none", "yesterday", "\u0660\u0661", "0x10", "1_000", "true", "never seen")
+
+
+def dirty(frame: pd.DataFrame) -> pd.DataFrame:
+    """Every column holds every piece of junk once, in rows of its own; all cells as text, as a careless export writes them."""
+    found = pd.concat([frame] * 8, ignore_index=True).map(lambda v: "" if pd.isna(v) else str(v))
+    places = [(i, name) for name in found.columns for i in range(len(JUNK))]
+    for row, (i, name) in enumerate(places[: len(found)]):
+        found.loc[row, name] = JUNK[i]
+    return found
+
+
+def test_dirty_rows_are_answered_or_refused_alike_in_memory_in_batch_and_online(trained: Trained) -> None:
+    frame = dirty(trained.asked)
+    memory, batch = in_memory(trained, frame), in_batch(trained, frame)
+    online = Scorer(trained.memory).answer(frame.to_dict("records"))
+    refused = memory.refused.tolist()
+    assert any(refused)
+    assert not all(refused)
+    assert [a.refused for a in online] == refused
+    assert [bool(r["refused"]) for r in batch] == refused
+    assert [a.prediction for a, bad in zip(online, refused, strict=True) if bad] == [None] * sum(refused)
+    kept = np.flatnonzero(~np.array(refused))
+    wanted = numbers(trained, memory)[kept]
+    told = [online[i].probabilities.values() if online[i].probabilities else [online[i].prediction] for i in kept]
+    classes = trained.memory.problem.classes
+    asked = [f"probability_{c}" for c in classes] or ["prediction"]
+    np.testing.assert_allclose([list(map(float, row)) for row in told], wanted, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose([[float(batch[i][a]) for a in asked] for i in kept], wanted, rtol=1e-6, atol=1e-9)
+    if classes:
+        assert [online[i].prediction for i in kept] == [batch[i]["prediction"] for i in kept] == memory.values[kept].tolist()
 
 
 def test_an_absent_required_column_is_named(trained: Trained) -> None:

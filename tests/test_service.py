@@ -93,9 +93,13 @@ def test_records_and_tables_get_the_same_answers():
     assert np.allclose([a.probabilities["yes"] for a in online[:-1]], batch.values[:-1, 1], rtol=1e-12, atol=0)
 
 
-def test_a_long_table_refuses_every_unreadable_cell_although_only_a_hundred_are_listed():
-    rows = [BAD] * 250 + [ROW]
-    assert Scorer(FakeModel()).score(to_table(rows)).refused.tolist() == [True] * 250 + [False]
+def test_a_long_table_refuses_every_unreadable_cell_and_says_which_although_only_a_hundred_are_listed():
+    raw, scorer = to_table([{**BAD, "age": f"old {i}"} for i in range(250)] + [ROW]), Scorer(FakeModel())
+    scored = scorer.score(raw)
+    assert scored.refused.tolist() == [True] * 250 + [False]
+    why = scorer.why_refused(scored, raw)
+    assert why[250] is None
+    assert all(f"column 'age': 'old {i}' is not a number; allowed" in why[i] for i in range(250))
 
 
 def test_the_example_row_is_accepted_by_its_own_contract():

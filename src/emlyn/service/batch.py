@@ -105,7 +105,7 @@ def _arrays(layout: Layout, scored: Scored, part: Table, start: int, scorer: Sco
         found += [_gaps(scored.labels - layout.margin.below), _gaps(scored.labels + layout.margin.above)]
     if layout.explain:
         found.append(_reasons(scored, scorer))
-    found.append(scorer.why_refused(scored))
+    found.append(scorer.why_refused(scored, part))
     return found
 
 

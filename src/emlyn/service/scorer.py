@@ -1,7 +1,7 @@
 """The scorer: one model behind its contract. Rows in, one answer per row out, in order; a bad row never spoils the others.
 
 The path of a few rows makes no dataframe: cells are read by the contract, encoded by the members themselves, and decided at the model's
-operating point. A cell that means nothing for its column is refused where training always had a value, and counts as missing elsewhere.
+operating point. Which rows are refused is the contract's word alone, the same online, in batch and in memory.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,14 +18,12 @@ from emlyn.core.dataset import Dataset, rows_dataset
 from emlyn.core.explainer import reasons as reasons_of
 from emlyn.core.table import Table
 from emlyn.core.tables.contract import Conformed, Issue, conform, conform_records
-from emlyn.core.tables.typed import typed
+from emlyn.core.tables.typed import raw_texts
 from emlyn.records.data_card import Contract
 from emlyn.records.evaluation import Reason
 from emlyn.records.problem import Problem
 
 Reasons = Callable[[Any, Dataset], Sequence[Sequence[Reason]]]
-FATAL = frozenset({"absent", "row"})
-"""Codes of issues after which a row cannot be answered."""
 STRANGE = frozenset({"level", "range", "rule"})
 """Codes of issues that training saw nothing like."""
 
@@ -121,7 +119,7 @@ class Scorer:
         self.problem, self.contract = self.model.problem, self.model.contract
         self.columns: tuple[str, ...] = tuple(rule.name for rule in self.contract.columns)
         self.classes: tuple[str, ...] = self.problem.classes
-        self._strict = frozenset(rule.name for rule in self.contract.columns if not rule.nullable)
+        self._nullable = frozenset(rule.name for rule in self.contract.columns if rule.nullable)
 
     def answer(self, rows: Sequence[Mapping[str, Any]], reasons: int = 0) -> list[Answer]:
         """One answer per record, in order."""
@@ -129,14 +127,14 @@ class Scorer:
             return []
         began = time.perf_counter()
         conformed = conform_records(rows, self.contract)
-        found = self._answers(conformed, self._refused(conformed), reasons)
+        found = self._answers(conformed, reasons)
         self._learn(len(rows), time.perf_counter() - began, reasons)
         return found
 
     def score(self, raw: Table) -> Scored:
         """The same for a raw table, as arrays. Raises DataError when a required column is absent."""
         conformed = conform(raw, self.contract)
-        refused = self._refused(conformed, raw)
+        refused = conformed.refused
         kept = np.flatnonzero(~refused)
         data = rows_dataset(conformed.table, classes=len(self.classes))
         values = np.full((raw.rows, max(1, len(self.classes))), np.nan)
@@ -146,14 +144,20 @@ class Scorer:
             labels[kept] = self.model.decide(values[kept])
         return Scored(data, values, labels, conformed, refused)
 
-    def why_refused(self, scored: Scored) -> list[str | None]:
-        """For each row the reason for having no answer, None where there is one. Lists of issues are cut off, the mask is not."""
+    def why_refused(self, scored: Scored, raw: Table) -> list[str | None]:
+        """For each row of `raw` the reason for having no answer, None where there is one; the words are those of the service."""
         found: list[str | None] = [None] * len(scored.refused)
-        for row in np.flatnonzero(scored.refused).tolist():
-            found[row] = "a required cell cannot be read"
-        for issue in reversed(scored.conformed.issues):
-            if issue.row >= 0 and scored.refused[issue.row] and self._fatal(issue):
-                found[issue.row] = f"column {issue.column!r}: {issue.value!r} {_said_plainly(issue).problem}; allowed: {issue.allowed}"
+        rows = np.flatnonzero(scored.refused)
+        if not len(rows):
+            return found
+        bad = raw.take(rows)
+        cells = {name: raw_texts(bad[name]) if bad[name].kind == "date" else bad[name].strings().tolist() for name in self.columns if name in bad}
+        conformed = conform_records([dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True)], self.contract)
+        for row in rows.tolist():
+            found[row] = "a cell cannot be read"
+        for issue in reversed(conformed.issues):
+            if issue.row >= 0 and self._fatal(issue):
+                found[int(rows[issue.row])] = f"column {issue.column!r}: {issue.value!r} {issue.problem}; allowed: {issue.allowed}"
         return found
 
     def unusual_rows(self, scored: Scored) -> int:
@@ -183,25 +187,13 @@ class Scorer:
                 each += 0.5 * (max(0.0, seconds - fixed) / rows - each)
             self._seconds[bool(reasons)] = (fixed, each)
 
-    def _refused(self, conformed: Conformed, raw: Table | None = None) -> np.ndarray:
-        """Mask (n,) of the rows without an answer: what the contract refuses, and cells that mean nothing where training always had a value."""
-        refused = conformed.refused.copy()
-        if raw is not None:  # the list of issues may be cut off: look at every cell of the columns that have some
-            for rule in self.contract.columns:
-                if rule.name in self._strict and "unreadable" in conformed.counts.get(rule.name, ()):
-                    refused |= typed(raw[rule.name], rule).unreadable
-        for issue in conformed.issues:
-            if issue.row >= 0 and self._fatal(issue):
-                refused[issue.row] = True
-        return refused
-
     def _fatal(self, issue: Issue) -> bool:
-        return issue.code in FATAL or (issue.code == "unreadable" and issue.column in self._strict)
+        """Is this why the row was refused?"""
+        return issue.code in ("absent", "row") or (issue.code == "unreadable" and issue.column not in self._nullable)
 
-    def _answers(self, conformed: Conformed, refused: np.ndarray, reasons: int) -> list[Answer]:
-        table, issues = conformed.table, _by_row(conformed.issues)
+    def _answers(self, conformed: Conformed, reasons: int) -> list[Answer]:
+        table, refused, issues = conformed.table, conformed.refused, _by_row(conformed.issues)
         if refused.any():
-            issues = {i: [_said_plainly(issue) for issue in found] if refused[i] else found for i, found in issues.items()}
             kept = np.flatnonzero(~refused)
             good = iter(self._decide(table.take(kept), [issues.get(int(i), ()) for i in kept], reasons) if len(kept) else ())
             return [Answer(issues=issues.get(i, ()), refused=True) if bad else next(good) for i, bad in enumerate(refused.tolist())]
@@ -224,11 +216,6 @@ class Scorer:
 
     def _interval(self, number: float) -> tuple[float, float] | None:
         return None if self.margin is None else (number - self.margin.below, number + self.margin.above)
-
-
-def _said_plainly(issue: Issue) -> Issue:
-    """Of a refused row it cannot be said that the cell counts as missing."""
-    return replace(issue, problem=issue.problem.replace(" and counts as missing", ""))
 
 
 def _by_row(issues: Sequence[Issue]) -> dict[int, list[Issue]]:

@@ -60,7 +60,8 @@ def conform(table: Table, contract: Contract) -> Conformed:
     """A raw (or already typed) table as the contract reads it.
 
     Extra columns are ignored, any order and any dtype is accepted, absent optional columns are filled with "no value"; cells that
-    cannot mean anything for their kind become "no value" and are listed. Raises DataError when a required column is absent.
+    cannot mean anything for their kind become "no value" and are listed. Their rows are refused where training always had a value in the
+    column, and answered where it had gaps. Raises DataError when a required column is absent.
     """
     absent = [rule.name for rule in contract.columns if rule.required and rule.name not in table]
     if absent:
@@ -68,18 +69,21 @@ def conform(table: Table, contract: Contract) -> Conformed:
     columns: dict[str, Column] = {}
     issues: list[Issue] = []
     counts: dict[str, dict[str, int]] = {}
+    refused = np.zeros(table.rows, dtype=bool)
     for rule in contract.columns:
         if rule.name not in table:
             columns[rule.name] = empty_column(rule.kind, table.rows)
             continue
         found = typed(table[rule.name], rule)
         columns[rule.name] = found.column
+        if not rule.nullable:
+            refused |= found.unreadable
         masks = {"unreadable": found.unreadable, **departures(found, rule)}
         issues += issues_of(table[rule.name], rule, masks, counts)
     out = Table(columns, rows=table.rows)
     for order in contract.rules:
         issues += order_issues(out, table, order, counts)
-    return Conformed(out, issues, np.zeros(table.rows, dtype=bool), counts)
+    return Conformed(out, issues, refused, counts)
 
 
 def _absent(absent: list[str], table: Table) -> DataError:

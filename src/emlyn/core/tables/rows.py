@@ -13,7 +13,7 @@ import numpy as np
 from emlyn.core.table import Column, Table, text_column
 from emlyn.core.tables.frames import column_from_cells
 from emlyn.core.tables.parse import EXACT, cell_text, reader_for, shortened, text_cleaner
-from emlyn.core.tables.typed import PROBLEMS, Conformed, Issue, allowed_text, departures, order_issues, typed
+from emlyn.core.tables.typed import Conformed, Issue, allowed_text, departures, order_issues, problem_text, typed
 from emlyn.records.data_card import ColumnRule, Contract, CrossRule
 
 ABSENT: Any = object()
@@ -104,12 +104,13 @@ def _compiled(rule: ColumnRule) -> _Cell:
 def conform_records(records: Sequence[Mapping[str, Any]], contract: Contract) -> Conformed:
     """Records (dicts of JSON-like cells) as a typed table (n rows), as `conform` would read them.
 
-    A record that is not a mapping, or lacks a required column, is refused; its row is kept with "no value" cells. Never raises.
+    A record that is not a mapping, lacks a required column, or holds a cell that means nothing for a column that always had a value in
+    training, is refused; its row is kept with "no value" cells. Never raises.
     """
     door, n = _door(contract), len(records)
     issues: list[Issue] = []
     refused = np.array([not isinstance(record, Mapping) for record in records], dtype=bool)
-    absent = np.zeros(n, dtype=bool)
+    barred = np.zeros(n, dtype=bool)
     counts: dict[str, dict[str, int]] = {}
     rows: list[Mapping[str, Any]] = list(records)
     for i in np.flatnonzero(refused).tolist():
@@ -135,11 +136,11 @@ def conform_records(records: Sequence[Mapping[str, Any]], contract: Contract) ->
             if code and not refused[i]:
                 issues.append(_issue(i, cell.rule, value, code))
                 counts.setdefault(name, {})[code] = counts.get(name, {}).get(code, 0) + 1
-                absent[i] |= code == "absent"
+                barred[i] |= code == "absent" or (code == "unreadable" and not cell.rule.nullable)
     table = _table(door, numbers, texts, n)
     for order in door.rules:
         issues += order_issues(table, table, order, counts)
-    return Conformed(table, issues, refused | absent, counts)
+    return Conformed(table, issues, refused | barred, counts)
 
 
 def _table(door: _Door, numbers: list[float], texts: list[str | None], n: int) -> Table:
@@ -164,4 +165,4 @@ def _table(door: _Door, numbers: list[float], texts: list[str | None], n: int) -
 def _issue(row: int, rule: ColumnRule, cell: Any, code: str) -> Issue:
     if code == "absent":
         return Issue(row, rule.name, "", "is required and absent", allowed_text(rule), code)
-    return Issue(row, rule.name, shortened("" if cell is None else cell), PROBLEMS[code].format(kind=rule.kind), allowed_text(rule), code)
+    return Issue(row, rule.name, shortened("" if cell is None else cell), problem_text(rule, code), allowed_text(rule), code)

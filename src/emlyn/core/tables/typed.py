@@ -160,11 +160,16 @@ def allowed_text(rule: ColumnRule) -> str:
 
 
 PROBLEMS = {
-    "unreadable": "is not a {kind} and counts as missing",
+    "unreadable": "is not a {kind}",
     "empty": "is missing; training never saw that",
     "level": "is a level that training never saw",
     "range": "lies outside what training saw",
 }
+
+
+def problem_text(rule: ColumnRule, code: str) -> str:
+    """What is wrong, in words; of a cell that means nothing here also what becomes of it where its row is still answered."""
+    return PROBLEMS[code].format(kind=rule.kind) + (" and counts as missing" if code == "unreadable" and rule.nullable else "")
 
 
 def issues_of(raw: Column, rule: ColumnRule, masks: dict[str, np.ndarray], counts: dict[str, dict[str, int]]) -> list[Issue]:
@@ -175,7 +180,7 @@ def issues_of(raw: Column, rule: ColumnRule, masks: dict[str, np.ndarray], count
             continue
         counts.setdefault(rule.name, {})[code] = len(rows)
         rows = rows[:SHOWN]
-        cells, allowed, problem = raw_texts(raw.take(rows)), allowed_text(rule), PROBLEMS[code].format(kind=rule.kind)
+        cells, allowed, problem = raw_texts(raw.take(rows)), allowed_text(rule), problem_text(rule, code)
         issues += [Issue(int(r), rule.name, shortened(cell or ""), problem, allowed, code) for r, cell in zip(rows, cells, strict=True)]
     return issues
 

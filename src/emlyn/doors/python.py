@@ -23,8 +23,8 @@ from emlyn.core.tables.contract import conform
 from emlyn.core.tables.frames import to_table
 from emlyn.doors import evolution, reports, results
 from emlyn.doors.exports import exporters
-from emlyn.doors.recourse import Recourse
 from emlyn.doors.options import train_options
+from emlyn.doors.recourse import Recourse
 from emlyn.doors.session import Session, make_context
 from emlyn.errors import ModelError, OptionError
 from emlyn.events import Event, silent
@@ -90,8 +90,8 @@ def audit(
     data: Any,
     target: str | None = None,
     *,
-    approve: str | None = None,
     against: Any = None,
+    approve: str | None = None,
     traps: bool = False,
     budget: str | float = "5m",
     types: dict[str, str] | Sequence[str] | None = None,
@@ -166,8 +166,8 @@ class Model:
 
     def __init__(self, reference: str) -> None:
         with Workspace.find().open_store() if Path(reference).suffix != ".emlyn" else contextlib.nullcontext() as store:
-            approval = approvals.approved(store, self.version.digest)
             self.version = registry.resolve(store, reference)
+            approval = approvals.approved(store, self.version.digest)
         opened = registry.load(self.version)
         self.reference = f"{self.version.name}:{self.version.version}" if self.version.version else reference
         model = core_model.Model.load(opened.under("model/"))

@@ -204,6 +204,8 @@ def counterfactuals(result: dict[str, Any]) -> None:
     if result["drift"]:
         out("\nWhat is different in the other table")
         findings(result["drift"])
+    if result["contract"]:
+        contract(result["contract"])
     if result["traps"]:
         planted = [t for t in result["traps"] if t["planted"]]
         out(f"\nDefects planted into copies of this table: {sum(t['caught'] for t in planted)} of {len(planted)} caught")
@@ -211,8 +213,6 @@ def counterfactuals(result: dict[str, Any]) -> None:
             word = "caught by " + ", ".join(t["by"][:3]) if t["caught"] else "missed" if t["planted"] else "no place for it here"
             out(f"  {paint('✓', 'use') if t['caught'] else paint('✗', 'fail') if t['planted'] else '·'} {t['trap']}: {word}")
             out(dim(f"      {t['detail']}"))
-    if result["contract"]:
-        contract(result["contract"])
 
 
 def contract(held: dict[str, Any]) -> None:

@@ -31,8 +31,6 @@ from emlyn.events import Event, silent
 from emlyn.records.codec import from_json, to_plain
 from emlyn.records.run import Evidence
 from emlyn.report import notebook
-from emlyn.report.documents import document
-from emlyn.report.html import render
 from emlyn.report.words import number
 from emlyn.service import batch
 from emlyn.service.scorer import margin_of
@@ -213,6 +211,8 @@ class Model:
         if row is not None:
             table = _one_row(table, row, data)
         predicted = self.model.predict(table)
+        typed = rows_dataset(conform(table, self.model.contract).table, classes=len(self.classes))
+        pushes = pushes_of(self.model, typed)
         shown = []
         for i, why in enumerate(reasons_from(pushes, typed)):
             value = predicted.values[i]
@@ -221,8 +221,6 @@ class Model:
                 found["probabilities"] = dict(zip(self.classes, predicted.probabilities[i].tolist(), strict=True))
             shown.append({**found, "reasons": to_plain(why)})
         return {
-        typed = rows_dataset(conform(table, self.model.contract).table, classes=len(self.classes))
-        pushes = pushes_of(self.model, typed)
             "model": self.reference,
             "target": self.version.target,
             "toward": self.model.problem.positive or ("the answer given" if self.classes else ""),
@@ -231,14 +229,6 @@ class Model:
             "rows": shown,
         }
 
-    def evaluate(self, data: Any, *, deep: bool = False, budget: str | float | None = None) -> dict[str, Any]:
-        """The evaluation on labelled rows, as `emlyn evaluate --json` prints it; `deep` adds stress, slices, fairness and more within the budget."""
-        context = make_context(train_options({"budget": budget}), silent)
-        found, count = engineer.evaluate(self.model, self.evidence, data, context, deep)
-        return {
-            "model": self.reference,
-            "source": str(data)[:200],
-            "rows": count,
     def counterfactuals(self, data: Any, row: int | None = None, *, among: Any = None, immutable: Sequence[str] = ()) -> dict[str, Any]:
         """What would have to be different for another decision, for one row of a source or for its first 20, as plain values.
 
@@ -255,6 +245,14 @@ class Model:
         left = f"only the first {len(shown)} of {table.rows:,} rows" if len(shown) < table.rows and row is None else ""
         return {"model": self.reference, "immutable": list(recourse.immutable), "among": recourse.among.rows, "rows": shown, "left_out": left}
 
+    def evaluate(self, data: Any, *, deep: bool = False, budget: str | float | None = None) -> dict[str, Any]:
+        """The evaluation on labelled rows, as `emlyn evaluate --json` prints it; `deep` adds stress, slices, fairness and more within the budget."""
+        context = make_context(train_options({"budget": budget}), silent)
+        found, count = engineer.evaluate(self.model, self.evidence, data, context, deep)
+        return {
+            "model": self.reference,
+            "source": str(data)[:200],
+            "rows": count,
             "evaluation": results.evaluation(found),
             "baseline": results.measures(found.baseline),
             "method": found.method,
@@ -264,15 +262,8 @@ class Model:
         }
 
     def write_report(self, out: str | None = None, as_: str = "report") -> str:
-        """Write the HTML report, or a document (Markdown, or HTML when `out` ends so); returns the path written."""
-        name = f"{self.version.name}-{self.version.version}-{as_}" if self.version.version else f"{self.version.name}-{as_}"
-        path = Path(out or f"{name}.{'html' if as_ == 'report' else 'md'}")
-        if as_ == "report":
-            text = render(self.evidence)
-        else:
-            text = document(self.evidence, as_, "html" if path.suffix in (".html", ".htm") else "markdown")
-        write_durably(path, text.encode())
-        return str(path)
+        """Write the report, a document or the evidence file, in the format that the suffix of `out` asks for; returns its path."""
+        return reports.write(self.evidence, self.reference if self.version.version else self.version.name, out, as_)
 
     def predict_file(self, data: Any, out: str | None = None, *, explain: bool = False, to_stdout: bool = False) -> dict[str, Any]:
         """Batch scoring of a source into `out`: one output row per input row, in order; numbers with their interval. Returns a summary."""

@@ -104,28 +104,28 @@ def explain(
     model: str = MODEL,
     data: str | None = typer.Argument(None, help="Rows to explain; without it, what drives the model overall."),
     row: int = typer.Option(None, "--row", help="Only this row of DATA, counted from 0."),
-    json: bool = JSON,
-) -> None:
     counterfactual: bool = typer.Option(False, "--counterfactual", help="What would have to be different for another decision."),
     immutable: list[str] = typer.Option(None, "--immutable", help="A column that no counterfactual may change; sensitive ones never do. Repeatable."),
     among: str = typer.Option(None, "--among", help="Rows whose cells counterfactuals may take over. [DATA itself]"),
-    """Global and per-row reasons."""
+    json: bool = JSON,
+) -> None:
+    """Global and per-row reasons, and what would turn a decision."""
     from emlyn.doors import python
     from emlyn.doors.cli import show
 
-    loaded = python.load(model)
-    if data is None:
     if ((immutable or among) and not counterfactual) or (counterfactual and data is None):
         raise OptionError(
             "a counterfactual is made for rows" if counterfactual else "--immutable and --among only mean something to --counterfactual",
             where="explain",
             next_step="emlyn explain MODEL DATA --row 0 --counterfactual",
         )
-        result = loaded.drivers()
+    loaded = python.load(model)
     if counterfactual:
         result = loaded.counterfactuals(data, row, among=among, immutable=immutable or ())
         show.as_json(result) if json else show.counterfactuals(result)
         return
+    if data is None:
+        result = loaded.drivers()
         if json:
             show.as_json(result)
             return
@@ -139,17 +139,26 @@ def explain(
 
 
 def report(
-    model: str = MODEL,
-    out: str = typer.Option(None, "--out", help="Where to write it. [MODEL-report.html or MODEL-KIND.md in this folder]"),
-    as_: str = typer.Option("report", "--as", help="report, model-card, datasheet, tripod-ai, probast-ai, stard-ai, eu-ai-act or sr-26-2."),
+    model: str = typer.Argument(..., help="NAME (its champion), NAME@alias, NAME:version, a path to a .emlyn file, or an evidence file (.json)."),
+    out: str = typer.Option(None, "--out", help="Where to write it: .html, .md or (evidence) .json. [MODEL-KIND in this folder]"),
+    as_: str = typer.Option(
+        "report", "--as", help="report, model-card, datasheet, tripod-ai, probast-ai, stard-ai, eu-ai-act, sr-26-2 or evidence."
+    ),
+    against: str = typer.Option(None, "--against", help="Another version: what changed since, and for whom. [shown here, or written to --out]"),
     json: bool = JSON,
 ) -> None:
-    """Write the HTML report or a document.
+    """Write the report or a document, or compare two versions.
 
-    The report is one self-contained file; documents follow a regulator's or a journal's items.
+    The report is one self-contained file; documents follow a regulator's or a journal's items. The evidence file holds all of it as JSON
+    with a digest: given as MODEL it is checked, and a file that was changed is refused.
     """
-    from emlyn.doors import python
+    from emlyn.doors import reports
     from emlyn.doors.cli import show
 
-    written = python.load(model).write_report(out, as_)
-    show.as_json({"model": model, "as": as_, "out": written}) if json else show.out(written)
+    done = reports.report(model, out, as_=as_, against=against)
+    if json:
+        show.as_json(done)
+    elif done["out"]:
+        show.out(done["out"])
+    else:
+        show.changes(done)

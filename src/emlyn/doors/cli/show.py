@@ -92,6 +92,8 @@ def trained(result: dict[str, Any], sentence: str) -> None:
     out()
     metric = result["metric"]
     out(f"  {measure(metric, result['evaluation'].get(metric, {}))}   [{result['method']}, n = {result['evaluation'].get(metric, {}).get('n', 0):,}]")
+    if result["openings"] > 1:
+        out(f"  the sealed rows have been opened {result['openings']:,} times: each further look makes the number a little too kind")
     out(f"  {measure('baseline ' + metric, result['baseline'].get(metric, {}))}")
     out(
         dim(
@@ -127,6 +129,17 @@ def trained(result: dict[str, Any], sentence: str) -> None:
     )
 
 
+def changes(result: dict[str, Any]) -> None:
+    """`emlyn report MODEL --against OLDER`: what changed, most important first."""
+    out(f"From {result['against']} to {result['model']}")
+    for heading, lines in result["changes"].items():
+        out(f"\n{heading}")
+        for line in lines:
+            out(f"  {line}")
+    if not result["changes"]:
+        out("Nothing that a reader would care about.")
+
+
 def drivers(result: dict[str, Any]) -> None:
     """`emlyn explain MODEL`: the columns that stand out from noise, and how many do not."""
     clear = [d for d in result["drivers"] if d["above_noise"] is not False]
@@ -156,19 +169,6 @@ def reasons(result: dict[str, Any]) -> None:
         out(dim(f"and {len(result['rows']) - 20} more rows: see --json"))
 
 
-def audited(result: dict[str, Any]) -> None:
-    """`emlyn audit`."""
-    out(f"{result['source']}: {result['rows']:,} rows, {len(result['columns']):,} columns")
-    for note in result["notes"]:
-        out(dim(f"  note: {note}"))
-    out()
-    rows = [
-        {
-            "column": c["name"],
-            "kind": c["kind"],
-            "role": c["role"],
-            "missing": f"{100 * c['missing'] / max(1, c['rows']):.1f} %",
-            "distinct": c["distinct"],
 def counterfactuals(result: dict[str, Any]) -> None:
     """`emlyn explain MODEL DATA --counterfactual`."""
     kept = f"; {', '.join(result['immutable'])} stay as they are" if result["immutable"] else ""
@@ -183,6 +183,19 @@ def counterfactuals(result: dict[str, Any]) -> None:
         out(dim(f"{result['left_out']}: name one with --row"))
 
 
+def audited(result: dict[str, Any]) -> None:
+    """`emlyn audit`."""
+    out(f"{result['source']}: {result['rows']:,} rows, {len(result['columns']):,} columns")
+    for note in result["notes"]:
+        out(dim(f"  note: {note}"))
+    out()
+    rows = [
+        {
+            "column": c["name"],
+            "kind": c["kind"],
+            "role": c["role"],
+            "missing": f"{100 * c['missing'] / max(1, c['rows']):.1f} %",
+            "distinct": c["distinct"],
             "why": c["why"],
         }
         for c in result["columns"][:60]

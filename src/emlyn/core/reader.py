@@ -35,11 +35,22 @@ class Reader(Protocol):
         """Raises DataError with what is wrong, where, what was allowed and what to do next."""
 
 
-def read(source: Any) -> Read:
-    """Read a path, glob, folder, database URL, dataframe or array. Raises DataError."""
+class SamplingReader(Reader, Protocol):
+    """A reader that can leave rows out where all of them would not fit."""
+
+    def read_within(self, source: Any, memory: int) -> Read:
+        """The same, with an evenly drawn share of the rows (a note says which) where all would take too much of `memory` bytes."""
+
+
+def read(source: Any, memory: int = 0) -> Read:
+    """Read a path, glob, folder, database URL, dataframe or array. Raises DataError.
+
+    With `memory` (bytes), a share of the rows of a file whose table would not fit; without, every row.
+    """
     for reader in plugins.collect("readers"):
         if reader.accepts(source):
-            found: Read = reader.read(source)
+            sampling = memory and hasattr(reader, "read_within")
+            found: Read = reader.read_within(source, memory) if sampling else reader.read(source)
             return found
     raise DataError(
         f"cannot read {str(source)[:200]!r}",

@@ -141,8 +141,8 @@ def row_hashes(table: Table, names: Sequence[str] | None = None) -> np.ndarray:
         column = table[name]
         salt = np.uint64(_text_hash(name))
         with np.errstate(over="ignore"):
-            total += _mix(_cell_words(column) ^ salt)
-    return _mix(total)
+            total += mixed_bits(_cell_words(column) ^ salt)
+    return mixed_bits(total)
 
 
 def table_digest(table: Table) -> str:
@@ -168,8 +168,8 @@ def _text_hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
-def _mix(x: np.ndarray) -> np.ndarray:
-    """The finaliser of splitmix64 (Steele, Lea, Flood 2014): spreads every input bit over the output."""
+def mixed_bits(x: np.ndarray) -> np.ndarray:
+    """The finaliser of splitmix64 (Steele, Lea, Flood 2014): spreads every input bit over the output. (n,) uint64 both ways."""
     with np.errstate(over="ignore"):
         x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import mmap
 import os
 import re
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,14 +19,16 @@ import numpy as np
 from emlyn.core.reader import Read
 from emlyn.core.table import Column, Table
 from emlyn.core.tables import sources
+from emlyn.core.tables.blocks import Blocks, told
 from emlyn.core.tables.parse import decode, unique_names
-from emlyn.core.tables.ragged import even, swallowed
+from emlyn.core.tables.ragged import Evened, even, summed, swallowed
 from emlyn.core.tables.sniff import CODE, Dialect, parse_lines, sniff
 from emlyn.errors import DataError, NoRows
 from emlyn.plugins import hook
 
 SAMPLE = 1 << 18
-BLOCK = 1 << 23
+BLOCK, BLOCKS = 1 << 23, 1 << 26
+"""Bytes that pyarrow parses at a time, and bytes of text that are in memory at a time."""
 WINDOW, WINDOWS = 1 << 16, 64
 DICTIONARY = 100_000
 """Most levels for which pyarrow builds the dictionary while it reads; beyond, it is built afterwards."""
@@ -61,6 +65,10 @@ class DelimitedReader:
         return sources.is_name(source) and sources.sort_of(source) in ("delimited", "missing")
 
     def read(self, source: Any) -> Read:
+        return self.read_within(source, 0)
+
+    def read_within(self, source: Any, memory: int) -> Read:
+        """The same; an evenly drawn share of the rows where all of them would take too much of `memory` bytes (0: as many as there are)."""
         name = os.fspath(source)
         if sources.sort_of(source) == "missing":
             raise sources.missing(source)
@@ -81,7 +89,7 @@ class DelimitedReader:
             empty.columns = tuple(names)
             raise empty
         dialect = replace(dialect, codes=dialect.codes | _codes_further_on(data, start, dialect))
-        table, more = _parse(name, data, start, names, dialect)
+        table, more = _parse(name, data, start, names, dialect, memory)
         hollow = [n for n, given in zip(names, _names(dialect), strict=True) if not given.strip() and table[n].missing.all()]
         if hollow:
             table, renamed = table.drop(hollow), [r for r in renamed if not any(f" {h} " in r for h in hollow)]
@@ -143,11 +151,20 @@ def _as_utf8(name: str, data: Any) -> tuple[Any, str, list[str]]:
             allowed=sources.ALLOWED,
             next_step="export the table as CSV, or name the file by its real format",
         )
-    nul = data.find(b"\0") if hasattr(data, "find") else -1
-    if nul >= 0:
+    if _holds_nul(data):
         whole = bytes(data)
         return whole.replace(b"\0", b""), "utf-8", [f"{whole.count(0)} NUL bytes removed"]
     return memoryview(data), "utf-8", []
+
+
+def _holds_nul(data: Any) -> bool:
+    if not hasattr(data, "find"):
+        return False
+    for at in range(0, len(data), BLOCKS):
+        if data.find(b"\0", at, at + BLOCKS) >= 0:
+            return True
+        _let_go(data)
+    return False
 
 
 def _recode(name: str, data: Any, encoding: str) -> bytes:
@@ -215,53 +232,112 @@ def _codes_further_on(data: Any, start: int, dialect: Dialect) -> frozenset[int]
     return frozenset(found)
 
 
-def _parse(name: str, data: Any, start: int, names: list[str], dialect: Dialect) -> tuple[Table, list[str]]:
+def _parse(name: str, data: Any, start: int, names: list[str], dialect: Dialect, memory: int) -> tuple[Table, list[str]]:
     """The rows as a table, and notes. Raises DataError when rows disagree so often that the dialect must be wrong."""
     import pyarrow as pa
 
     buffer = pa.py_buffer(data).slice(start)
-    quotes = _count(buffer, dialect.quote)
+    quotes = _count(buffer, dialect.quote, data)
+    ranges = _ranges(buffer, dialect, quoted=quotes > 0)
     straight = None
     if quotes % 2 == 0:
         with contextlib.suppress(pa.ArrowInvalid):  # rows of different lengths: they are made even below
-            straight = _to_table(_arrow(buffer, names, dialect, quoted=quotes > 0), names)
+            text = _Text(lambda k: buffer.slice(ranges[k][0], ranges[k][1] - ranges[k][0]), [end - at for at, end in ranges], data)
+            straight = _table_of(text, names, dialect, memory)
     if straight is not None and not (quotes and _swallowed_rows(straight[0], dialect)):
         return straight
-    evened = even(buffer, len(names), dialect)
-    if straight is not None and not evened.unclosed:
-        return straight
-    if evened.changed > 0.5 * evened.rows and evened.rows > 2:
-        raise DataError(
-            f"{evened.changed} of {evened.rows} rows do not have the {len(names)} cells of the header",
-            where=f"{sources.shown(name)}, {evened.first}",
-            allowed="one delimiter, the same number of cells on every line",
-            next_step="check the delimiter and the quotes",
-        )
+    tally = [Evened() for _ in ranges]
+
+    def evened(k: int) -> Any:
+        tally[k] = even(buffer.slice(ranges[k][0], ranges[k][1] - ranges[k][0]), len(names), dialect)
+        return pa.py_buffer(tally[k].data)
+
     try:
-        found = _arrow(pa.py_buffer(evened.data), names, replace(dialect, escape=""), quoted=dialect.quote.encode() in evened.data)
+        again = _table_of(_Text(evened, [end - at for at, end in ranges], data), names, replace(dialect, escape=""), memory)
     except pa.ArrowInvalid as error:
         said = f"this file cannot be read as delimited text: {str(error)[:200]}"
         raise DataError(said, where=sources.shown(name), next_step="look at that line in a text editor") from None
-    table, notes = _to_table(found, names)
-    return table, evened.notes() + notes
+    found = summed(tally)
+    if straight is not None and not found.unclosed:
+        return straight
+    if found.changed > 0.5 * found.rows and found.rows > 2:
+        raise DataError(
+            f"{found.changed} of {found.rows} rows do not have the {len(names)} cells of the header",
+            where=f"{sources.shown(name)}, {found.first}",
+            allowed="one delimiter, the same number of cells on every line",
+            next_step="check the delimiter and the quotes",
+        )
+    return again[0], found.notes() + again[1]
 
 
 def _swallowed_rows(table: Table, dialect: Dialect) -> bool:
     return any(swallowed(c.levels, len(table), dialect.delimiter) for c in table.values() if c.levels is not None)
 
 
-def _to_table(found: Any, names: list[str]) -> tuple[Table, list[str]]:
-    """Column by column, each freed from Arrow as soon as it is ours; and a note where bytes were not UTF-8."""
-    import pyarrow as pa
+@dataclass(frozen=True)
+class _Text:
+    """Delimited text in blocks of whole rows."""
 
-    from emlyn.core.tables.frames import column_from_arrow
+    block: Callable[[int], Any]
+    sizes: list[int]
+    source: Any
 
-    binary = any(pa.types.is_binary(getattr(f.type, "value_type", f.type)) for f in found.schema)
-    arrays, rows = found.columns, found.num_rows
-    del found
-    arrays.reverse()
-    table = Table({name: _without_empty(column_from_arrow(arrays.pop())) for name in names}, rows=rows)
-    return table, ["some bytes are not UTF-8; they were read as Windows-1252"] if binary else []
+
+def _table_of(text: _Text, names: list[str], dialect: Dialect, memory: int) -> tuple[Table, list[str]]:
+    """Block by block, the text of each given back once it is typed. A column on whose type they do not agree is text: read again where it was not."""
+    blocks, firsts = Blocks(len(names), memory), []
+    for k, size in enumerate(text.sizes):
+        firsts.append(blocks.seen)
+        as_text = replace(dialect, codes=dialect.codes | blocks.texts())
+        blocks.add(_arrow(text.block(k), names, as_text), size / sum(text.sizes))
+        _let_go(text.source)
+    torn = blocks.torn()
+    for k in sorted({k for again in torn.values() for k in again}):
+        columns = [i for i, again in torn.items() if k in again]
+        written = _arrow(text.block(k), names, replace(dialect, codes=frozenset(columns)), only=[names[i] for i in columns])
+        blocks.replace(k, columns, written, firsts[k])
+        _let_go(text.source)
+    notes = ["some bytes are not UTF-8; they were read as Windows-1252"] if blocks.binary() else []
+    table = Table({name: _without_empty(blocks.take_column(i)) for i, name in enumerate(names)})
+    return table, notes + ([told(table.rows, blocks.every, blocks.seen)] if blocks.every > 1 else [])
+
+
+def _ranges(buffer: Any, dialect: Dialect, *, quoted: bool) -> list[tuple[int, int]]:
+    """Where the blocks begin and end: at line ends outside quotes. One block where quotes are escaped, or lines end otherwise."""
+    if quoted and dialect.escape:
+        return [(0, buffer.size)]
+    view, at, size = memoryview(buffer), 0, BLOCKS
+    found: list[tuple[int, int]] = []
+    while at < len(view):
+        part = bytes(view[at : at + size])
+        end = len(part) if at + size >= len(view) else _row_end(part, dialect.quote.encode() if quoted else b"")
+        if not end:
+            size *= 2
+            continue
+        if found and not part[:end].strip():  # blank lines at the end
+            found[-1] = (found[-1][0], at + end)
+        else:
+            found.append((at, at + end))
+        at, size = at + end, BLOCKS
+    return found
+
+
+def _row_end(part: bytes, quote: bytes) -> int:
+    """The position after the last line end before which quotes come in pairs; 0 when there is none."""
+    end = part.rfind(b"\n") + 1
+    odd = quote and part.count(quote, 0, end) % 2
+    while end and odd:
+        before = part.rfind(b"\n", 0, part.rfind(quote, 0, end)) + 1
+        odd = (odd + part.count(quote, before, end)) % 2
+        end = before
+    return end
+
+
+def _let_go(data: Any) -> None:
+    """Pages of a mapped file need not stay: they can be read again."""
+    mapped = getattr(data, "obj", data)
+    if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _without_empty(column: Column) -> Column:
@@ -270,36 +346,54 @@ def _without_empty(column: Column) -> Column:
     return Column(column.kind, np.where(column.values == empty[0], np.int32(-1), column.values), column.levels) if len(empty) else column
 
 
-def _arrow(buffer: Any, names: list[str], dialect: Dialect, *, quoted: bool, block: int = BLOCK) -> Any:
+def _arrow(buffer: Any, names: list[str], dialect: Dialect, *, only: list[str] | None = None, words: str = "string") -> Any:
+    """One block as an Arrow table, typed by its own cells; columns in `dialect.codes` as text, `only` these where given."""
     import pyarrow as pa
     import pyarrow.csv as pc
 
+    quoted = bool(dialect.quote) and _count(buffer, dialect.quote) > 0
+    coded = pa.dictionary(pa.int32(), pa.type_for_alias(words))
     parse = pc.ParseOptions(
         delimiter=dialect.delimiter, quote_char=dialect.quote if quoted else False, escape_char=dialect.escape or False, newlines_in_values=quoted,
         ignore_empty_lines=len(names) > 1,
     )  # fmt: skip
     convert = pc.ConvertOptions(
-        auto_dict_encode=True, auto_dict_max_cardinality=DICTIONARY, true_values=[], false_values=[], null_values=NULLS,
-        decimal_point=dialect.decimal, column_types={names[i]: pa.dictionary(pa.int32(), pa.string()) for i in dialect.codes if i < len(names)},
+        auto_dict_encode=True, auto_dict_max_cardinality=DICTIONARY, true_values=[], false_values=[], null_values=NULLS, include_columns=only,
+        decimal_point=dialect.decimal, column_types={names[i]: coded for i in dialect.codes if i < len(names)},
     )  # fmt: skip
     try:
-        found = pc.read_csv(
-            pa.BufferReader(buffer), read_options=pc.ReadOptions(column_names=names, block_size=block), parse_options=parse, convert_options=convert
-        )
+        found = _parsed(buffer, pc.ReadOptions(column_names=names, block_size=BLOCK), parse, convert)
     except pa.ArrowInvalid as error:
-        if "straddling" not in str(error) or block >= buffer.size:
+        if "UTF8" not in str(error) or words != "string":
             raise
-        return _arrow(buffer, names, dialect, quoted=quoted, block=min(buffer.size + 1024, 2**31 - 1))
+        return _arrow(buffer, names, dialect, only=only, words="binary")
     times = {i for i, field in enumerate(found.schema) if pa.types.is_time(field.type)}
     if times:  # 10:30 would come back as 10:30:00; read again, those columns as written
-        return _arrow(buffer, names, replace(dialect, codes=dialect.codes | times), quoted=quoted, block=block)
+        return _arrow(buffer, names, replace(dialect, codes=dialect.codes | times), only=only, words=words)
     return found
 
 
-def _count(buffer: Any, quote: str) -> int:
+def _parsed(buffer: Any, reading: Any, parse: Any, convert: Any) -> Any:
+    """What pyarrow makes of the text; a cell longer than a block asks for larger blocks."""
+    import pyarrow as pa
+    import pyarrow.csv as pc
+
+    try:
+        return pc.read_csv(pa.BufferReader(buffer), read_options=reading, parse_options=parse, convert_options=convert)
+    except pa.ArrowInvalid as error:
+        if "straddling" not in str(error) or reading.block_size >= buffer.size:
+            raise
+        reading.block_size = min(buffer.size + 1024, 2**31 - 1)
+        return _parsed(buffer, reading, parse, convert)
+
+
+def _count(buffer: Any, quote: str, source: Any = None) -> int:
     """How many quotes there are, slice by slice so that a mapped file is not copied whole."""
-    view, mark, step = memoryview(buffer), quote.encode(), 1 << 24
-    return sum(bytes(view[at : at + step]).count(mark) for at in range(0, len(view), step))
+    view, mark, step, total = memoryview(buffer), quote.encode(), 1 << 24, 0
+    for at in range(0, len(view), step):
+        total += bytes(view[at : at + step]).count(mark)
+        _let_go(source)
+    return total
 
 
 @hook

@@ -13,6 +13,7 @@ from emlyn.core import reader as door
 from emlyn.core.reader import Read
 from emlyn.core.table import Table, text_column
 from emlyn.core.tables import sources
+from emlyn.core.tables.blocks import bytes_of, every_of, kept_rows, told
 from emlyn.core.tables.parse import cell_text, unique_names
 from emlyn.core.tables.stack import stack
 from emlyn.errors import DataError
@@ -20,6 +21,8 @@ from emlyn.plugins import hook
 
 RECORDS = 50_000
 """Records turned into columns at a time."""
+SAMPLE = 65_536
+"""Rows of a Parquet file by which the size of the table is judged."""
 
 
 class FrameReader:
@@ -44,7 +47,7 @@ class FrameReader:
 
 
 class ParquetReader:
-    """Reads Parquet and Arrow (Feather) files."""
+    """Reads Parquet and Arrow (Feather) files; Parquet column by column."""
 
     name = "parquet"
 
@@ -52,6 +55,10 @@ class ParquetReader:
         return sources.sort_of(source) in ("parquet", "arrow")
 
     def read(self, source: Any) -> Read:
+        return self.read_within(source, 0)
+
+    def read_within(self, source: Any, memory: int) -> Read:
+        """The same; an evenly drawn share of the rows where all of them would take too much of `memory` bytes (0: as many as there are)."""
         import pyarrow as pa
         import pyarrow.feather as feather
         import pyarrow.parquet as parquet
@@ -61,15 +68,36 @@ class ParquetReader:
         name, sort = os.fspath(source), sources.sort_of(source)
         try:
             with sources.open_raw(name) as file:
-                found = parquet.ParquetFile(file).read() if sort == "parquet" else feather.read_table(file)
+                if sort == "parquet":
+                    table, notes = _parquet_table(parquet.ParquetFile(file), memory)
+                else:
+                    found = feather.read_table(file)
+                    table, notes = from_arrow(found), unique_names(found.column_names)[1]
         except (pa.ArrowException, OSError) as error:
             raise DataError(
                 f"this {sort} file is damaged: {str(error)[:200]}", where=sources.shown(name), next_step="copy or write it again"
             ) from None
-        found = found.drop_columns([c for c in found.column_names if c.startswith("__index_level_")])
-        _needs_rows(name, found.num_rows)
-        notes = unique_names(found.column_names)[1]
-        return Read(from_arrow(found), sources.shown(name), {"format": sort}, tuple(notes))
+        table = table.drop([c for c in table if c.startswith("__index_level_")])
+        _needs_rows(name, table.rows)
+        return Read(table, sources.shown(name), {"format": sort}, tuple(notes))
+
+
+def _parquet_table(file: Any, memory: int) -> tuple[Table, list[str]]:
+    """The columns, each freed from Arrow before the next one is read: all rows, or one in so many where they would not fit."""
+    from emlyn.core.tables.frames import column_from_arrow, from_arrow
+
+    given, rows = file.schema_arrow.names, file.metadata.num_rows
+    names, notes = unique_names(given)
+    if len(set(given)) < len(given):
+        return from_arrow(file.read()), notes
+    first = next(file.iter_batches(SAMPLE), None) if memory else None
+    every = 1 if first is None or not len(first) else every_of(bytes_of(first, len(first) / rows), memory)
+    kept = kept_rows(0, rows, every)
+    columns = {}
+    for name, wanted in zip(names, given, strict=True):
+        array = file.read([wanted]).column(0)
+        columns[name] = column_from_arrow(array if every == 1 else array.take(kept))
+    return Table(columns, rows=len(kept)), notes + ([told(len(kept), every, rows)] if every > 1 else [])
 
 
 class JsonReader:

@@ -1,6 +1,6 @@
 """Dataframes and arrays at the edge: pandas, polars, Arrow, numpy to a raw table, and a table back to pandas.
 
-The only core file that knows a dataframe library; each is imported when one of its objects comes along.
+With `blocks.py` the only core file that knows a dataframe library; each is imported when one of its objects comes along.
 """
 
 from __future__ import annotations

@@ -48,6 +48,18 @@ class Evened:
         return notes
 
 
+def summed(parts: list[Evened]) -> Evened:
+    """What had to be done to several parts of one file, one below the other; their data stays where it is."""
+    total = Evened()
+    for part in parts:
+        if part.first_row and not total.first_row:
+            total.first_row = total.rows + part.first_row
+            total.first = f"row {total.first_row}: {part.first.partition(': ')[2]}"
+        for what in ("rows", "short", "long", "unclosed", "comments"):
+            setattr(total, what, getattr(total, what) + getattr(part, what))
+    return total
+
+
 def even(data: Any, width: int, dialect: Dialect) -> Evened:
     """Rows of `width` cells: short ones filled, the surplus of long ones joined into the last cell, stray quotes taken off."""
     raw = bytes(data)

@@ -270,10 +270,12 @@ def gather(ready: Prepared, trials: Trials, evaluation: Evaluation, explanation:
 
 def _read(source: Any, context: Context) -> Read:
     with _stage(context, "read"):
-        found = source if isinstance(source, Read) else read(source)
+        found = source if isinstance(source, Read) else read(source, context.memory)
         context.emit(
             "read", f"{found.table.rows:,} rows x {len(found.table):,} columns from {found.source}", rows=found.table.rows, columns=len(found.table)
         )
+        for note in found.notes:
+            context.emit("note", note)
     return found
 
 

@@ -13,12 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+import emlyn
 from emlyn.core.models.model import Model
 from emlyn.core.reader import read
 from emlyn.core.storing import registry
 from emlyn.core.storing.run_journal import runs
 from emlyn.core.storing.store import Store
 from emlyn.core.storing.workspace import Workspace
+from emlyn.errors import DataError, ModelError, OptionError
+from emlyn.records.codec import digest
 
 TABLE = Path(__file__).resolve().parent.parent / "src" / "emlyn" / "samples" / "breast_cancer.csv"
 
@@ -69,3 +72,58 @@ def test_a_killed_training_continues_and_ends_like_one_that_was_not(tmp_path: Pa
     assert said[0] == said[1]
     rows = read(str(TABLE)).table
     np.testing.assert_allclose(model.predict(rows).probabilities, reference.predict(rows).probabilities, atol=1e-6)
+
+
+# ---- going on from a run that ended
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("EMLYN_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def sealed_table(path: Path, rows: int = 2_100) -> Path:
+    """Enough rows for a seal, few enough columns for speed."""
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(rows, 3)).round(3)
+    y = (x[:, 0] + x[:, 1] * x[:, 2] + rng.normal(scale=0.7, size=rows) > 0).astype(int)
+    path.write_text("a,b,c,late\n" + "\n".join(f"{a},{b},{c},{'yes' if t else 'no'}" for (a, b, c), t in zip(x, y, strict=True)))
+    return path
+
+
+def test_a_run_that_ended_goes_on(home: Path, tmp_path: Path) -> None:
+    table = sealed_table(tmp_path / "late.csv")
+    first = emlyn.train(table, target="late", trials=3, jobs=1)
+    more = emlyn.train(table, target="late", continue_="9s", jobs=1)
+    assert (first.result["model"], more.result["model"]) == ("late:1", "late:2")
+    assert (first.result["openings"], more.result["openings"]) == (1, 2)
+    assert more.evidence.lineage.parent == "late:1"
+    assert "continue" in [e.kind for e in more.evidence.journal]
+    before, after = ({t.recipe.name: t for t in run.evidence.trials} for run in (first, more))
+    assert set(before) < set(after)
+    for name, trial in before.items():
+        assert (after[name].score, after[name].fit_s) == (trial.score, trial.fit_s), "taken over, not learned again"
+    with Workspace.find().open_store() as store:
+        newest = runs(store)[0]
+        learned = {event.body["key"].split("/")[0] for event in store.events(f"run:{newest.id}", kind="trial.kept")}
+    assert learned
+    assert not learned & {digest(t.recipe) for t in first.evidence.trials}
+
+    with pytest.raises(OptionError, match="seed 0 then, 1 now"):
+        emlyn.train(table, target="late", continue_="5s", seed=1)
+    with pytest.raises(OptionError, match="target 'late' then, 'a' now"):
+        emlyn.train(table, target="a", continue_="5s", name="late:1")
+    with pytest.raises(DataError, match="2,100 rows then, 2,099 now"):
+        emlyn.train(sealed_table(tmp_path / "late.csv", 2_099), target="late", continue_="5s")
+    with pytest.raises(ModelError, match="nothing to continue"):
+        emlyn.train(table, target="late", continue_="5s", name="another")
+
+
+def test_a_continuation_says_how_often_the_seal_was_opened(home: Path, tmp_path: Path) -> None:
+    table = sealed_table(tmp_path / "late.csv")
+    words = [sys.executable, "-m", "emlyn", "train", str(table), "--target", "late", "--trials", "3", "--jobs", "1"]
+    subprocess.run(words, check=True, capture_output=True)
+    done = subprocess.run([*words, "--continue", "6s"], check=True, capture_output=True, text=True)
+    assert "opened 2 times" in done.stdout
+    assert "late:2" in done.stdout

@@ -19,7 +19,7 @@ import pytest
 
 from emlyn.core.storing import registry, run_journal
 from emlyn.core.storing import store as store_module
-from emlyn.core.storing.run_journal import RunJournal, find_resumable, fingerprint, request_cancel, runs, state_of
+from emlyn.core.storing.run_journal import KEPT_RUNS, RunJournal, find_resumable, fingerprint, request_cancel, run_of, runs, state_of
 from emlyn.core.storing.store import Store
 from emlyn.core.storing.workspace import Workspace
 from emlyn.errors import ModelError, WorkspaceError
@@ -71,7 +71,7 @@ def test_what_was_done_before_a_kill_is_there_when_it_continues(store: Store) ->
     assert kinds == ["run.attempt", "trial.kept", "trial.kept", "trial.kept", "journal.entry", "stage.end", "run.attempt", "run.end"]
     (run,) = runs(store)
     assert (run.state, run.spent_s, run.result, run.facts["data"]) == ("done", 15, {"model": "churn:1"}, "churn.csv")
-    assert not list(store.root.glob("artifacts/runs/*"))
+    assert run_of(store, "churn:1") == first.run_id, "what it learned stays, so that it can be gone on from"
     with RunJournal.begin(store, "mark", {}) as third:
         assert third.run_id != first.run_id
 
@@ -253,6 +253,30 @@ def test_results_of_runs_interrupted_long_ago_are_swept_away(store: Store, monke
         assert [path.name for path in store.root.glob("artifacts/runs/*")] == [new.run_id]
         with pytest.raises(ModelError):
             store.artifacts.read(store.events(f"run:{old.run_id}", kind="trial.kept")[0].body["file"])
+
+
+def test_results_of_the_last_runs_stay_and_go_down_a_lineage(store: Store) -> None:
+    def ended(number: int, continues: str = "") -> str:
+        with RunJournal.begin(store, f"mark {number}", {"continues": continues}) as journal:
+            journal.keep(f"recipe/{number}", {"x": b"1"})
+            journal.finish({"model": f"churn:{number}"})
+        return journal.run_id
+
+    first = ended(1)
+    second = ended(2, continues=first)
+    with RunJournal.begin(store, "mark 3", {"continues": second}) as third:
+        assert third.lineage == (first, second, third.run_id)
+        assert sorted(third.kept()) == ["recipe/1", "recipe/2"]
+        third.finish({}, "failed")
+    for number in range(4, 4 + KEPT_RUNS - 1):
+        ended(number)
+    with RunJournal.begin(store, "look", {}):
+        assert run_of(store, "churn:1") == first, "the second of the last runs went on from it"
+    ended(4 + KEPT_RUNS)
+    with RunJournal.begin(store, "look again", {}):
+        assert run_of(store, "churn:1") is None
+        assert run_of(store, "churn:2") is None
+        assert not (store.root / "artifacts" / "runs" / first).exists()
 
 
 # ---- kill -9 at any moment

@@ -23,6 +23,7 @@ from emlyn.core.reader import Read, read
 from emlyn.core.searching.ensembling import blend
 from emlyn.core.searching.trials import Past, Trials
 from emlyn.core.splits import TWINS, sealed_rows
+from emlyn.core.storing.continuing import Origin, origin
 from emlyn.core.storing.registry import name_from, reserve
 from emlyn.core.storing.run_journal import RunJournal, code_version, fingerprint
 from emlyn.core.table import Table, table_digest
@@ -33,6 +34,7 @@ from emlyn.records.audit import Audit, TrapResult
 from emlyn.records.data_card import DataCard
 from emlyn.records.evaluation import Evaluation, Explanation, Verdict
 from emlyn.records.finding import Finding
+from emlyn.records.journal import Entry
 from emlyn.records.options import TrainOptions
 from emlyn.records.problem import Problem
 from emlyn.records.run import Evidence, Lineage, ModelVersion
@@ -86,7 +88,8 @@ class Prepared:
 def train(source: Any, options: TrainOptions, context: Context, draw: Callable[[Evidence], str]) -> Trained:
     """The main job: from a raw table to a registered, evaluated, explained model. `draw` turns the evidence into the report.
 
-    A run of the same options on the same data that was interrupted is continued with what was left of its budget.
+    A run of the same options on the same data that was interrupted is continued with what was left of its budget; with `options.continue_` one that
+    ended goes on for that long, and the new version is chosen among the trials of both.
     Raises DataError or OptionError for what a user can mend, Interrupted when stopped before there was any model.
     """
     found = _read(source, context)
@@ -100,11 +103,20 @@ def train(source: Any, options: TrainOptions, context: Context, draw: Callable[[
         )
     with _stage(context, "profile"):
         card = profile(found, options, context)
+    name = options.name or name_from(PurePath(found.source.split("::")[0]).name.split(".")[0])
+    before = origin(context.store, name, card, options) if options.continue_ else None
+    if before is not None:
+        name, options = before.version.name, replace(options, name=before.model)
     mark = fingerprint(card.digest, options, code_version())
-    with RunJournal.begin(context.store, mark, {"data": found.source, "target": options.target}, started=context.budget.started) as journal:
+    facts = {"data": found.source, "target": options.target, "continues": before.run if before else ""}
+    with RunJournal.begin(context.store, mark, facts, started=context.budget.started) as journal:
         context = _journaled(journal, options, context)
-        ready = prepare(found, card, options, context)
-        trials = experiment(ready, options, context, journal.past())
+        ready = prepare(found, card, options, context, journal)
+        past = journal.past()
+        if before is not None:
+            said = f"going on from {before.model}: {len(past.results)} stored folds of its trials are taken over"
+            context.emit("continue", said, model=before.model, folds=len(past.results))
+        trials = experiment(ready, options, context, past)
         model = combine(ready, trials, context)
         with _stage(context, "evaluate"):
             evaluation = _evaluate(model, trials, ready, options, context)
@@ -113,9 +125,10 @@ def train(source: Any, options: TrainOptions, context: Context, draw: Callable[[
         with _stage(context, "explain"):
             explanation = explain(model, _rows_to_explain(ready), ready.audit.problem, context)
         with _stage(context, "package"):
-            name = options.name or name_from(PurePath(found.source.split("::")[0]).name.split(".")[0])
             number = reserve(context.store, name)
             evidence = replace(gather(ready, trials, evaluation, explanation, options), model=f"{name}:{number}")
+            if before is not None:
+                evidence = _continued(evidence, before, context)
             report = draw(evidence)
             version = package(model, evidence, report, context)
         journal.finish({"model": evidence.model})
@@ -152,8 +165,8 @@ def evaluate(model: Model, evidence: Evidence, source: Any, context: Context, de
     return found, len(test)
 
 
-def prepare(found: Read, card: DataCard, options: TrainOptions, context: Context) -> Prepared:
-    """Frame, seal, audit; everything after the seal looks at working rows alone."""
+def prepare(found: Read, card: DataCard, options: TrainOptions, context: Context, journal: RunJournal | None = None) -> Prepared:
+    """Frame, seal, audit; everything after the seal looks at working rows alone. The audit is that of the journal, where it holds one."""
     with _stage(context, "frame"):
         problem = frame(found.table, card, options, context)
         if options.test:
@@ -168,8 +181,12 @@ def prepare(found: Read, card: DataCard, options: TrainOptions, context: Context
         context.emit("seal", said, sealed=int(mask.sum()), rows=raw.rows)
         kept = np.flatnonzero(~mask)
         open_rows = raw.take(kept) if mask.any() else raw
+
+    def audit_now() -> Audit:
+        return audit_stage(open_rows, card, problem, options, context)
+
     with _stage(context, "audit"):
-        audited = audit_stage(open_rows, card, problem, options, context)
+        audited = journal.audited(audit_now) if journal else audit_now()
     if audited.drop_rows:
         open_rows = open_rows.take(np.delete(np.arange(open_rows.rows), np.asarray(audited.drop_rows, dtype=np.int64)))
     working = as_dataset(open_rows, audited.card, audited.problem)
@@ -180,7 +197,7 @@ def prepare(found: Read, card: DataCard, options: TrainOptions, context: Context
 def experiment(ready: Prepared, options: TrainOptions, context: Context, past: Past) -> Trials:
     """Plan and search on the working rows."""
     with _stage(context, "plan"):
-        planned = plan(ready.audit.problem, ready.working, options, context)
+        planned = plan(ready.audit.problem, ready.working, options, context, past.folds)
     with _stage(context, "search"):
         return search(planned, ready.working, ready.audit.problem, context, past)
 
@@ -266,6 +283,16 @@ def gather(ready: Prepared, trials: Trials, evaluation: Evaluation, explanation:
         left_out=audited.left_out,
         journal=trials.journal(),
     )
+
+
+def _continued(evidence: Evidence, before: Origin, context: Context) -> Evidence:
+    """The evidence of a run that went on from another: its parent, and what the further time brought on rows not learned from."""
+    now = next(e.evidence["score"] for e in reversed(evidence.journal) if e.kind == "ensemble")
+    said = f"{evidence.problem.metric} {before.score:.5g} out of fold in {before.model}, {now:.5g} now"
+    context.emit("note", said)
+    scores = {"before": before.score, "score": now}
+    more = Entry(round(context.budget.spent, 3), "continue", change=f"went on from {before.model}", evidence=scores, verdict=said)
+    return replace(evidence, lineage=replace(evidence.lineage, parent=before.model), journal=(*evidence.journal, more))
 
 
 def _read(source: Any, context: Context) -> Read:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 from collections.abc import Mapping
 from typing import Any, get_args
 
@@ -22,11 +23,15 @@ POSITIVE = ("cost_fp", "cost_fn", "trials", "capacity", "jobs")
 def train_options(given: Mapping[str, Any]) -> TrainOptions:
     """Plain values (from flags, a YAML file or keyword arguments) as `TrainOptions`; None means "not said".
 
+    `continue` (in Python `continue_`) is the budget in place of `budget` and `trials`, and lets `name` be a version. The environment variable
+    EMLYN_EXPERIENCE=off stands for `experience: false` where that is not said.
     `budget`, `max_latency` take seconds or texts such as `60s`, `5m`, `1ms`; `memory` bytes or `8GB`; `types` a mapping or a list of `COL=kind`.
     Raises OptionError with the nearest option for a name that does not exist, and for values outside what is allowed.
     """
     known = [f.name for f in dataclasses.fields(TrainOptions)]
-    said = {name: value for name, value in given.items() if value is not None}
+    said = {"continue_" if name == "continue" else name: value for name, value in given.items() if value is not None}
+    if os.environ.get("EMLYN_EXPERIENCE", "").lower() == "off":
+        said.setdefault("experience", False)
     for name in said:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
@@ -35,7 +40,10 @@ def train_options(given: Mapping[str, Any]) -> TrainOptions:
                 allowed=", ".join(known),
                 next_step=f"did you mean {near[0]!r}?" if near else "see: emlyn train --help",
             )
-    if "budget" in said:
+    if "continue_" in said:
+        said["continue_"] = said["budget"] = units.seconds(said["continue_"], "continue")
+        said.pop("trials", None)
+    elif "budget" in said:
         said["budget"] = units.seconds(said["budget"], "budget")
     if "max_latency" in said:
         said["max_latency"] = units.seconds(said["max_latency"], "max_latency")
@@ -55,7 +63,7 @@ def train_options(given: Mapping[str, Any]) -> TrainOptions:
         raise OptionError(f"--repairs {said['repairs']}", allowed=", ".join(REPAIRS), next_step="`safe` is the default")
     if not isinstance(said.get("seed", 0), int) or not 0 <= said.get("seed", 0) < 2**32:
         raise OptionError(f"--seed {said['seed']}", allowed="a whole number from 0 to 4294967295")
-    if "name" in said:
+    if "name" in said and "continue_" not in said:
         check_name(said["name"])
     if "positive" in said:
         said["positive"] = str(said["positive"])

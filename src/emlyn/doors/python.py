@@ -47,6 +47,7 @@ def train(
     task: str | None = None,
     metric: str | None = None,
     trials: int | None = None,
+    continue_: str | float | None = None,
     test: str | None = None,
     time: str | None = None,
     group: str | None = None,
@@ -71,7 +72,7 @@ def train(
     out: str | None = None,
     progress: Callable[[Event], None] | None = None,
 ) -> Run:
-    """The main job, the same as `emlyn train`; every option has the name and the meaning of its flag.
+    """The main job, the same as `emlyn train`; every option has the name and the meaning of its flag (`continue_` that of `--continue`).
 
     `data` is a path, glob, database or object-store URL, a pandas, polars or Arrow table, or a numpy array; `progress` sees every event.
     Returns the run: `run.result` is what `--json` prints, `run.model` predicts.

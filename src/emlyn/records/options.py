@@ -47,3 +47,5 @@ class TrainOptions:
     out: str | None = None
     experience: bool = True
     """Learn from and add to the workspace's experience store."""
+    continue_: float | None = None
+    """Further seconds for the run of the latest version of the model, or of the one that `name` says; they are its budget."""

@@ -22,8 +22,11 @@ SAMPLE_FROM = 300_000
 """Rows from which recipes are chosen on a sample; the members of the final ensemble are learned on all that fits."""
 
 
-def plan(problem: Problem, data: Dataset, options: TrainOptions, context: Context) -> Plan:
-    """An ordered portfolio of every learner's recipes, and the folds to try them on. Raises Unavailable when no learner can be used."""
+def plan(problem: Problem, data: Dataset, options: TrainOptions, context: Context, folds: int = 0) -> Plan:
+    """An ordered portfolio of every learner's recipes, and the folds to try them on: `folds` of them where there are results of an earlier run.
+
+    Raises Unavailable when no learner can be used.
+    """
     data = ready(data, context.seed)
     costs = costs_of(data, 5, fixed=True)
     recipes = portfolio(problem, data, costs, context)
@@ -33,7 +36,9 @@ def plan(problem: Problem, data: Dataset, options: TrainOptions, context: Contex
     sample = SAMPLE_FROM // 2 if len(data) > SAMPLE_FROM else 0
     if sample:
         costs = replace(costs, rows=sample)
-    folds, why = fold_count(data, problem.split, recipes, seconds * max(1, context.threads), costs)
+    why = "as in the run that this one goes on from"
+    if not folds:
+        folds, why = fold_count(data, problem.split, recipes, seconds * max(1, context.threads), costs)
     refit = folds == 1 or sample > 0 or problem.split.kind == "time" or options.max_latency is not None
     made = Plan(recipes, folds, why, sample=sample, threads=context.threads, refit=refit, max_latency=options.max_latency, trials=options.trials)
     context.emit("plan", f"{len(recipes)} recipes on {folds} folds: {why}", recipes=[r.name for r in recipes], folds=folds)

@@ -25,6 +25,7 @@ from emlyn.core.searching.costs import Costs, costs_of
 from emlyn.core.searching.proposals import Proposals
 from emlyn.core.searching.racing import ensemble_loss, hopeless
 from emlyn.core.searching.trials import Candidate, FoldResult, Past, Trials, answer, asked, learn, ready
+from emlyn.records.codec import digest
 from emlyn.records.journal import Entry
 from emlyn.records.plan import Plan, Recipe
 from emlyn.records.problem import Problem
@@ -356,7 +357,10 @@ class Race:
         stored = {r.key: r for r in self.past.results}
         if not stored:
             return
-        for recipe in list(self.queue):
+        known = list(self.queue)
+        if self.timed:  # a number of trials draws the same variations again
+            known += {digest(r.recipe): r.recipe for r in self.past.results if r.recipe not in known}.values()
+        for recipe in known:
             candidate = Candidate(recipe, status="racing")
             for fold in self.trials.folds:
                 found = stored.get(FoldResult.key_of(recipe, fold.number))
@@ -364,9 +368,14 @@ class Race:
                     candidate.results[fold.number] = found
                     self.costs.learn(recipe, found.fit_s + found.predict_s)
             if candidate.results:
-                self.queue.remove(recipe)
+                if recipe in self.queue:
+                    self.queue.remove(recipe)
+                candidate.limit_s = self._limit(len(self.trials.folds))
                 self.trials.candidates.append(candidate)
                 self._judge(candidate)
+        if self.past.further:
+            short = [c.recipe for c in self.trials.candidates if not all(r.complete for r in c.results.values())]
+            self.queue.extend(replace(r, name=f"{r.name}+", why=f"{r.name} with the time that it lacked") for r in short)
 
     def _conclude(self) -> None:
         """Who did not finish is stopped; say why the search ended."""

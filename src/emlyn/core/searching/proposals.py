@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,7 @@ class Proposals:
             return None
         weights = ensemble_weights(self.trials, bases) + 0.5 / len(bases)
         base = bases[int(self.rng.choice(len(bases), p=weights / weights.sum()))].recipe
+        taken = {c.recipe.name for c in self.trials.candidates} | set(self.asked)
         trial = self._study(base.name).ask()
         params = dict(base.params)
         for name, value in _numeric(base).items():
@@ -67,7 +69,8 @@ class Proposals:
                     if isinstance(value, int)
                     else trial.suggest_float(name, low, high, log=log)
                 )
-        name = f"{base.name}~{len(self.asked) + 1}"
+        stem = base.name.partition("~")[0]
+        name = next(name for number in count(len(self.asked) + 1) if (name := f"{stem}~{number}") not in taken)
         self.asked[name] = (base.name, trial)
         return replace(base, name=name, params=params, why=f"a variation of {base.name}, which carries the ensemble")
 

@@ -77,6 +77,10 @@ class Past:
 
     results: Sequence[FoldResult] = ()
     keep: Callable[[FoldResult], None] | None = None
+    folds: int = 0
+    """Folds of that run's plan, 0 when it made none: stored results only fit the same ones."""
+    further: bool = False
+    """Extended: there is time that it did not have, so what its deadline cut short is worth learning once more."""
 
 
 def learn(learner: Learner, recipe: Recipe, fold: Fold, effort: Effort) -> FoldResult:

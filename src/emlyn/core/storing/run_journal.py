@@ -21,7 +21,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -33,13 +33,14 @@ from emlyn.core.storing.durable import make_folder, writing
 from emlyn.errors import EmlynError, ModelError, UserError
 from emlyn.events import Event
 from emlyn.records import codec
+from emlyn.records.audit import Audit
 from emlyn.records.journal import Entry
 from emlyn.records.options import TrainOptions
 from emlyn.types import Clock
 
 if TYPE_CHECKING:
     from emlyn.core.searching.trials import FoldResult, Past
-    from emlyn.core.storing.store import Happening, Store
+    from emlyn.core.storing.store import Happening, Record, Store
 
 State = Literal["running", "interrupted", "done", "failed", "stopped"]
 BEAT_S = 2.0
@@ -47,7 +48,12 @@ BEAT_S = 2.0
 STALE_S = 60.0
 """A heartbeat older than this, seen from another machine, is a dead run."""
 KEPT_DAYS = 30
-"""Results of a run that was interrupted longer ago are swept away."""
+"""Results of a run that ended or was interrupted longer ago are swept away."""
+KEPT_RUNS = 5
+"""Ended runs whose results are kept, the newest first, so that `--continue` can go on from them; with those that they went on from."""
+
+
+ATTEMPT, KEPT, AUDITED, ENTRY, END = "run.attempt", "trial.kept", "audit.kept", "journal.entry", "run.end"
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,7 @@ def code_version() -> str:
 
 def fingerprint(data_digest: str, options: TrainOptions, version: str) -> str:
     """Runs with one fingerprint would try the same things on the same rows: data, options but for budget and output, code."""
-    same = replace(options, budget=0.0, out=None)
+    same = replace(options, budget=0.0, out=None, continue_=None)
     return codec.digest([data_digest, codec.to_plain(same), version])
 
 
@@ -89,6 +95,8 @@ class RunJournal:
         """Set when someone asked the run to stop (`request_cancel`)."""
         before = store.events(_stream(run_id))
         self.attempt = 1 + sum(1 for happening in before if happening.kind == ATTEMPT)
+        self.lineage = _lineage(store, run_id)
+        """The runs whose results are this run's to take over: the one it continues, and so on, oldest first; itself last."""
         self.spent_before = _spent(store, run_id, before)
         """Seconds that earlier attempts used of the budget, each by its own monotonic clock."""
         self._started = clock()
@@ -100,7 +108,8 @@ class RunJournal:
     def begin(cls, store: Store, mark: str, facts: Mapping[str, Any], *, started: float | None = None, clock: Clock = time.monotonic) -> RunJournal:
         """Continue the interrupted run with this fingerprint, or begin a new one. A run that is alive elsewhere is left alone.
 
-        `started` is when the command began on `clock`, which must be monotonic. Raises WorkspaceError.
+        `facts["continues"]` is the id of an ended run that this one goes on from. `started` is when the command began on `clock`, which must be
+        monotonic. Raises WorkspaceError.
         """
         run_id, lock = _claim_resumable(store, mark)
         if lock is None:
@@ -149,25 +158,36 @@ class RunJournal:
         """Store one line of the journal."""
         return self.append(ENTRY, {"entry": codec.to_plain(entry)})
 
-    def keep(self, key: str, parts: Mapping[str, bytes]) -> None:
-        """Store a finished trial's result under a key; a later one with the same key takes its place."""
+    def keep(self, key: str, parts: Mapping[str, bytes], kind: str = KEPT) -> None:
+        """Store a finished trial's result (or another `kind` of thing) under a key; a later one with the same key takes its place."""
         from emlyn.core.storing.archive import zip_bytes
 
         data = zip_bytes(dict(sorted(parts.items())))
         name = f"{_scratch(self.run_id)}/{hashlib.sha256(key.encode()).hexdigest()[:24]}-{secrets.token_hex(4)}.zip"
         self.store.artifacts.write(name, data)
-        self.append(KEPT, {"key": key, "file": name, "sha256": hashlib.sha256(data).hexdigest()})
+        self.append(kind, {"key": key, "file": name, "sha256": hashlib.sha256(data).hexdigest()})
 
-    def kept(self) -> dict[str, dict[str, bytes]]:
-        """Results stored by this run's attempts: key -> parts. What cannot be read any more is left out, and said so in an event."""
+    def kept(self, kind: str = KEPT) -> dict[str, dict[str, bytes]]:
+        """What this run's attempts and the runs before it stored: key -> parts. What cannot be read any more is left out, and said so in an event."""
         found: dict[str, dict[str, bytes]] = {}
-        latest = {happening.body["key"]: happening.body for happening in self.store.events(_stream(self.run_id), kind=KEPT)}
+        latest = {happening.body["key"]: happening.body for run in self.lineage for happening in self.store.events(_stream(run), kind=kind)}
         for key, body in latest.items():
             try:
                 found[key] = _unzip(self.store.artifacts.read(body["file"], body["sha256"]))
             except ModelError as error:
                 self.append("trial.lost", {"key": key, "why": error.what})
         return found
+
+    def audited(self, make: Callable[[], Audit]) -> Audit:
+        """The audit of this run or of the one it goes on from, where there is one; else the one made now, which is stored.
+
+        An audit stops at its share of a budget: made again with another one it might leave out another column, and no stored result would fit.
+        """
+        if stored := self.kept(AUDITED).get("audit"):
+            return codec.from_json(stored["audit.json"], Audit)
+        made = make()
+        self.keep("audit", {"audit.json": codec.to_json(made)}, AUDITED)
+        return made
 
     def past(self) -> Past:
         """What the search begins with and where its results go. Results of learners that are gone are tried again."""
@@ -179,7 +199,9 @@ class RunJournal:
                 results.append(FoldResult.from_parts(parts))
             except (ModelError, KeyError) as error:
                 self.append("trial.lost", {"key": key, "why": str(error)})
-        return Past(results=results, keep=self._keep_result)
+        planned = [happening.body for run in self.lineage for happening in self.store.events(_stream(run), kind="plan")]
+        folds = int(planned[-1]["data"]["folds"]) if planned else 0
+        return Past(results=results, keep=self._keep_result, folds=folds, further=len(self.lineage) > 1)
 
     def open_seal(self, data_digest: str) -> int:
         """Say that this run looks at the sealed rows of these data, and return how many runs have by now, this one included.
@@ -194,9 +216,15 @@ class RunJournal:
         return len(looked | {self.run_id})
 
     def finish(self, result: Mapping[str, Any] | None = None, state: State = "done") -> None:
-        """Say how the run ended; it is not continued any more, and its scratch files are removed."""
-        self.append(END, {"state": state, "result": dict(result or {})})
-        self.store.artifacts.remove(_scratch(self.run_id))
+        """Say how the run ended. The results of one that made a model (`result["model"]`) stay for a while: see `run_of`, KEPT_RUNS, KEPT_DAYS."""
+        result = dict(result or {})
+        self.append(END, {"state": state, "result": result})
+        if result.get("model"):
+            with self.store.transaction() as t:
+                t.link(("version", result["model"]), "run", ("run", self.run_id))
+                t.put("results", self.run_id, {"kept": True})
+        else:
+            self.store.artifacts.remove(_scratch(self.run_id))
         self._lock.remove()
 
     def _keep_result(self, result: FoldResult) -> None:
@@ -224,6 +252,14 @@ def runs(store: Store) -> tuple[Run, ...]:
     return tuple(_run(store, record.key, record.created, record.read(dict)) for record in reversed(store.list("run")))
 
 
+def run_of(store: Store, model: str) -> str | None:
+    """The id of the run that made `name:version`, None when its results are not stored any more (or never were)."""
+    for link in store.links(source=("version", model), relation="run"):
+        if (store.get("results", link.target[1], dict) or {}).get("kept"):
+            return link.target[1]
+    return None
+
+
 def find_resumable(store: Store, mark: str) -> str | None:
     """The id of the newest interrupted run with this fingerprint."""
     for link in reversed(store.links(source=("fingerprint", mark))):
@@ -246,11 +282,16 @@ def state_of(store: Store, run_id: str) -> State:
     return "running" if _beats(store, run_id) else "interrupted"
 
 
-ATTEMPT, KEPT, ENTRY, END = "run.attempt", "trial.kept", "journal.entry", "run.end"
-
-
 def _stream(run_id: str) -> str:
     return f"run:{run_id}"
+
+
+def _lineage(store: Store, run_id: str) -> tuple[str, ...]:
+    """The run that this one continues, the one which that continued, and so on, oldest first; itself last."""
+    found = [run_id]
+    while earlier := (store.get("run", found[0], dict) or {}).get("continues"):
+        found.insert(0, earlier)
+    return tuple(found)
 
 
 def _scratch(run_id: str) -> str:
@@ -302,13 +343,22 @@ def _beats(store: Store, run_id: str) -> bool:
 
 
 def _sweep(store: Store) -> None:
-    """Remove the scratch files of runs that were interrupted long ago and will hardly be continued."""
+    """Remove the results of runs that were interrupted long ago, and of ended ones that nobody will go on from any more."""
     for record in store.list("run"):
-        age = datetime.now(UTC) - datetime.fromisoformat(record.created)
-        if age.days > KEPT_DAYS and state_of(store, record.key) == "interrupted":
+        if _old(record) and state_of(store, record.key) == "interrupted":
             store.append(_stream(record.key), END, {"state": "stopped", "result": {}})
             store.artifacts.remove(_scratch(record.key))
             _Lock(store, record.key).remove()
+    ended = [record for record in reversed(store.list("results")) if record.read(dict)["kept"]]
+    fresh = {run for record in ended[:KEPT_RUNS] if not _old(record) for run in _lineage(store, record.key)}
+    for record in ended:
+        if record.key not in fresh:
+            store.artifacts.remove(_scratch(record.key))
+            store.put("results", record.key, {"kept": False}, replace=True)
+
+
+def _old(record: Record) -> bool:
+    return (datetime.now(UTC) - datetime.fromisoformat(record.created)).days > KEPT_DAYS
 
 
 def _unzip(data: bytes) -> dict[str, bytes]:

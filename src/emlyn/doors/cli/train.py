@@ -16,6 +16,9 @@ def train(
     metric: str = typer.Option(None, "--metric", help="What to optimise. [binary roc_auc, multiclass log_loss, regression rmse; all are reported]"),
     budget: str = typer.Option(None, "--budget", help="A maximum of wall-clock time, report included: 60s, 5m, 1h. [5m]"),
     trials: int = typer.Option(None, "--trials", help="Bound by a number of trials instead of time: the run can then be repeated exactly."),
+    continue_: str = typer.Option(
+        None, "--continue", help="Go on for this long (10m), with the same data and options, from the trials of the latest version or of --name NAME:VERSION."
+    ),
     test: str = typer.Option(None, "--test", help="Your own test rows: every row of DATA trains, these judge."),
     time: str = typer.Option(None, "--time", help="The column that orders rows in time: train on the past, judge on the future."),
     group: str = typer.Option(None, "--group", help="The column whose rows belong together (a patient, a customer): never parted."),
@@ -49,6 +52,7 @@ def train(
     """
     flags = {
         "target": target, "task": task, "metric": metric, "budget": budget, "trials": trials, "test": test, "time": time, "group": group, "id": id,
+        "continue_": continue_,
         "weight": weight, "types": type or None, "sensitive": sensitive or None, "exclude": exclude or None, "include": known or None,
         "positive": positive,         "cost_fp": cost_fp, "cost_fn": cost_fn, "capacity": capacity, "repairs": repairs, "without": without or None,
         "max_latency": max_latency, "name": name,

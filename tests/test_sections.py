@@ -12,7 +12,7 @@ from scipy.special import expit
 from emlyn.context import Budget, Context
 from emlyn.core.dataset import Dataset, rows_dataset
 from emlyn.core.judging.answers import Answers
-from emlyn.core.judging.conformal import conformal_quantile, conformal_section, cross_quantiles, strangeness
+from emlyn.core.judging.conformal import conformal_quantile, conformal_section, cross_reach, intervals_90, strangeness
 from emlyn.core.judging.fairness_metrics import group_labels
 from emlyn.core.judging.mitigation import per_group_decisions, reweighing
 from emlyn.core.judging.refits import learning_curve_section, membership_section, multiplicity_section, refit
@@ -23,6 +23,7 @@ from emlyn.core.table import Table, number_column, text_column
 from emlyn.records.evaluation import Evaluation, Measure
 from emlyn.records.plan import Recipe
 from emlyn.records.problem import Problem
+from emlyn.service.scorer import margin_of
 from emlyn.stages.deepen import deepen
 from emlyn.stages.evaluate import model_findings
 
@@ -106,7 +107,7 @@ def test_conformal_sets_hold_the_truth_as_often_as_promised_whatever_the_model(l
     for seed in range(40):
         rng = np.random.default_rng(seed)
         wrong = Answers(rng.integers(0, 3, 200), rng.dirichlet([1, 1, 1], 200))
-        held.append(np.mean(strangeness(wrong) <= cross_quantiles(wrong, level, seed)))
+        held.append(np.mean(strangeness(wrong) <= cross_reach(wrong, level, seed)))
     assert level - 0.01 < np.mean(held) < level + 0.03
 
 
@@ -115,6 +116,40 @@ def test_too_few_rows_promise_nothing() -> None:
     assert conformal_quantile(np.arange(9.0), 0.9) == 8.0
     rng = np.random.default_rng(0)
     assert conformal_section(answered(rng.uniform(size=6), rng), {}) is None
+
+
+def test_intervals_widen_where_errors_are_large_and_still_hold_nine_of_ten_overall() -> None:
+    """Errors that grow with the number: one width for all rows holds the low ones always and the high ones too seldom."""
+    whole, quarters, plain = [], [], []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        x = rng.uniform(1, 10, 2_000)
+        found = Answers(x + 0.3 * x * rng.normal(size=2_000), x[:, None])
+        ends = intervals_90(found, seed)
+        assert ends is not None
+        held = (found.truth >= ends[0]) & (found.truth <= ends[1])
+        one = np.abs(found.truth - x) <= conformal_quantile(strangeness(found), 0.9)
+        parts = np.array_split(np.argsort(x), 4)
+        whole.append(held.mean())
+        quarters.append([held[rows].mean() for rows in parts])
+        plain.append([one[rows].mean() for rows in parts])
+    assert np.mean(whole) == pytest.approx(0.9, abs=0.01)
+    assert np.abs(np.mean(quarters, axis=0) - 0.9).max() < 0.05
+    assert np.abs(np.mean(plain, axis=0) - 0.9).max() > 0.1, "the test would not tell the two apart"
+
+
+def test_served_intervals_have_the_width_that_was_evaluated() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(1, 10, 2_000)
+    found = conformal_section(Answers(x + 0.3 * x * rng.normal(size=2_000), x[:, None]), {})
+    assert found is not None
+    margin = margin_of({"conformal": found})
+    assert margin is not None
+    new = rng.uniform(1, 10, 2_000)
+    truth = new + 0.3 * new * rng.normal(size=2_000)
+    low, high = margin.around(new)
+    assert np.mean((truth >= low) & (truth <= high)) == pytest.approx(0.9, abs=0.03)
+    assert (high - low)[new > 8].mean() > 3 * (high - low)[new < 2].mean()
 
 
 def test_groups_that_intervals_hold_less_often_are_named() -> None:

@@ -102,7 +102,7 @@ def _arrays(layout: Layout, scored: Scored, part: Table, start: int, scorer: Sco
     found.append([None if bad else label for bad, label in zip(scored.refused.tolist(), scored.labels.tolist(), strict=True)])
     found += [_gaps(scored.values[:, column]) for column in range(len(layout.classes))]
     if layout.margin:
-        found += [_gaps(scored.labels - layout.margin.below), _gaps(scored.labels + layout.margin.above)]
+        found += [_gaps(end) for end in layout.margin.around(scored.labels)]
     if layout.explain:
         found.append(_reasons(scored, scorer))
     found.append(scorer.why_refused(scored, part))

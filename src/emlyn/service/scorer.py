@@ -16,6 +16,7 @@ import numpy as np
 
 from emlyn.core.dataset import Dataset, rows_dataset
 from emlyn.core.explainer import reasons as reasons_of
+from emlyn.core.judging.scale import Scale
 from emlyn.core.table import Table
 from emlyn.core.tables.contract import Conformed, Issue, conform, conform_records
 from emlyn.core.tables.typed import raw_texts
@@ -52,6 +53,13 @@ class Margin:
     above: float
     level: float
     """The share of true values that the interval holds."""
+    scale: Scale = field(default_factory=Scale)
+    """How much wider or narrower it is where the number is so large."""
+
+    def around(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper ends (n,)."""
+        scale = self.scale.of(numbers)
+        return numbers - self.below * scale, numbers + self.above * scale
 
 
 def margin_of(sections: Mapping[str, Any]) -> Margin | None:
@@ -61,7 +69,8 @@ def margin_of(sections: Mapping[str, Any]) -> Margin | None:
     if found.get("kind") != "interval" or not levels:
         return None
     best = min(levels, key=lambda level: abs(level["level"] - 0.9))
-    return Margin(float(best["quantile"]), float(best["quantile"]), float(best["level"]))
+    reach, scale = float(best["quantile"]), best.get("scale")
+    return Margin(reach, reach, float(best["level"]), Scale(tuple(scale["at"]), tuple(scale["size"])) if scale else Scale())
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +224,10 @@ class Scorer:
         ]
 
     def _interval(self, number: float) -> tuple[float, float] | None:
-        return None if self.margin is None else (number - self.margin.below, number + self.margin.above)
+        if self.margin is None:
+            return None
+        low, high = self.margin.around(np.array([number]))
+        return float(low[0]), float(high[0])
 
 
 def _by_row(issues: Sequence[Issue]) -> dict[int, list[Issue]]:

@@ -45,7 +45,9 @@ prior), `calibration_slope`, `calibration_intercept`, `observed_expected`, `ici`
                   "chosen": metric name and why, "sentence"}   regression groups hold "error" and "bias" only; deepened also "pareto":
                   {"column", "metric", "gap": "tpr", "points": [{"name", "value", "accuracy", "gap", "low", "high"}]}
   conformal       {"kind": "set|interval", "levels": [{"level", "coverage": MEASURE, "size", "quantile",
-                  "groups": [{"column", "group", "coverage": MEASURE}]}], "sentence"}   size: mean labels in a set, or mean width
+                  "groups": [{"column", "group", "coverage": MEASURE}]}], "sentence"}   size: mean labels in a set, or mean width;
+                  intervals that are wider where errors are also "scale": {"at": [predictions], "size": [factors]} (half width = quantile
+                  times size, linear in between), "narrow", "wide": width that 5 % of rows stay below, and above
   abstention      {"points": [{"answered": share, "value", "low", "high", "threshold"}], "metric", "sentence"}
   learning_curve  {"points": [{"rows", "value", "low", "high"}], "metric", "doubling": gain of twice the data, "sentence"}
   label_noise     {"share": MEASURE, "ceiling": accuracy, "sentence"}

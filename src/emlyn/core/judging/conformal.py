@@ -1,7 +1,8 @@
 """Sets and intervals that hold the truth with a stated probability, whatever the model: split conformal prediction.
 
-Sources: Vovk, Gammerman and Shafer 2005; Lei et al. 2018 (numbers, score |y - f|); Sadinle, Lei and Wasserman 2019 (classes, score
-1 - p of the truth). The guarantee is marginal and needs exchangeable rows: it does not hold forward in time.
+Sources: Vovk, Gammerman and Shafer 2005; Lei et al. 2018, section 5.2 (numbers, score |y - f| / scale, so that intervals are wider where
+errors are); Sadinle, Lei and Wasserman 2019 (classes, score 1 - p of the truth). The guarantee is marginal and needs exchangeable rows: it
+does not hold forward in time.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 
 from emlyn.core.judging.answers import Answers
 from emlyn.core.judging.intervals import share
+from emlyn.core.judging.scale import PER_KNOT, Scale
 from emlyn.core.wording import number
 from emlyn.records.evaluation import Measure
 
@@ -42,15 +44,31 @@ def halves(answers: Answers, seed: int = 0) -> np.ndarray:
     return np.asarray((rng.permutation(len(names)) % 2 == 0)[code])
 
 
-def cross_quantiles(answers: Answers, level: float, seed: int = 0) -> np.ndarray:
-    """(n,) quantile for each row, from the half of the rows that it is not in."""
-    side, scores = halves(answers, seed), strangeness(answers)
-    return np.where(side, conformal_quantile(scores[~side], level), conformal_quantile(scores[side], level))
+def calibrated(answers: Answers, level: float, seed: int = 0) -> tuple[Scale, float]:
+    """The scale of the errors and the conformal quantile of scores divided by it, each row's by a scale learned on the other half."""
+    scores = strangeness(answers)
+    if answers.prediction.shape[1] > 1:
+        return Scale(), conformal_quantile(scores, level)
+    predicted, side = answers.prediction[:, 0], halves(answers, seed + 1)
+    if min(side.sum(), (~side).sum()) < 2 * PER_KNOT:
+        return Scale(), conformal_quantile(scores, level)
+    there, here = (Scale.learn(predicted[rows], scores[rows]) for rows in (side, ~side))
+    scaled = scores / np.where(side, here.of(predicted), there.of(predicted))
+    return Scale.learn(predicted, scores), conformal_quantile(scaled, level)
+
+
+def cross_reach(answers: Answers, level: float, seed: int = 0) -> np.ndarray:
+    """(n,) how strange a label may be, or how far a number may lie off, for each row: learned on the half of the rows that it is not in."""
+    side, out = halves(answers, seed), np.empty(len(answers))
+    for held in (side, ~side):
+        scale, quantile = calibrated(answers.take(~held), level, seed)
+        out[held] = quantile * scale.of(answers.prediction[held, 0]) if answers.prediction.shape[1] == 1 else quantile
+    return out
 
 
 def intervals_90(answers: Answers, seed: int = 0) -> tuple[np.ndarray, np.ndarray] | None:
     """Lower and upper ends (n,) of 90 % intervals, each half's width learned from the other; None where there are too few rows."""
-    reach = cross_quantiles(answers, 0.9, seed)
+    reach = cross_reach(answers, 0.9, seed)
     if not np.isfinite(reach).all():
         return None
     return answers.prediction[:, 0] - reach, answers.prediction[:, 0] + reach
@@ -61,7 +79,7 @@ def conformal_section(answers: Answers, groups: Mapping[str, np.ndarray], seed: 
     scores, sets = strangeness(answers), answers.prediction.shape[1] > 1
     levels: list[dict[str, Any]] = []
     for level in LEVELS:
-        reach = cross_quantiles(answers, level, seed)
+        reach = cross_reach(answers, level, seed)
         if not np.isfinite(reach).all():
             continue
         held = scores <= reach
@@ -72,19 +90,25 @@ def conformal_section(answers: Answers, groups: Mapping[str, np.ndarray], seed: 
             for g in np.unique(labels)
             if (labels == g).sum() >= FEWEST_IN_GROUP
         ]
-        whole = conformal_quantile(scores, level)
+        scale, whole = calibrated(answers, level, seed)
         coverage = share(held, answers.weight, answers.cluster)
-        levels.append({"level": level, "coverage": _plain(coverage), "size": size, "quantile": whole, "groups": parts})
+        found: dict[str, Any] = {"level": level, "coverage": _plain(coverage), "size": size, "quantile": whole, "groups": parts}
+        if len(scale.at) > 1:
+            narrow, wide = (2 * np.quantile(reach, [0.05, 0.95])).tolist()
+            found |= {"scale": {"at": list(scale.at), "size": list(scale.size)}, "narrow": narrow, "wide": wide}
+        levels.append(found)
     if not levels:
         return None
     told = next((f for f in levels if f["level"] == 0.9), levels[0])
     what = f"hold {told['size']:.2f} labels on average" if sets else f"are {number(told['size'])} wide"
+    if "wide" in told:
+        what += f" on average, {number(told['narrow'])} where it is easy and {number(told['wide'])} where it is hard"
     made = f"{'Sets' if sets else 'Intervals'} made to hold the truth in {told['level']:.0%} of rows"
     text = f"{made} held it in {told['coverage']['value']:.1%}; they {what}."
     short = [f"{p['column']} = {p['group']}" for p in told["groups"] if p["coverage"]["high"] is not None and p["coverage"]["high"] < told["level"]]
     if short:
         text += f" They hold it less often where {', '.join(short[:3])}."
-    left = "one quantile for all rows, learned on the other half; a shift over time breaks the promise"
+    left = "learned on the other half of the rows; a shift over time breaks the promise"
     return {"kind": "set" if sets else "interval", "levels": levels, "sentence": text, "left_out": left}
 
 

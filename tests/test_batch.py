@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
+from emlyn.core.tables.frames import to_table
 from emlyn.errors import DataError, OptionError, WorkspaceError
 from emlyn.service import batch, blocks
 from emlyn.service.scorer import Margin, Scorer
@@ -188,3 +195,135 @@ def test_a_glob_is_scored_file_by_file_in_the_order_of_names(tmp_path):
     summary = batch.predict(FakeModel(replace(CHURN, id="id")), str(tmp_path / "in-*.csv"), str(tmp_path / "out.csv"))
     assert summary["rows"] == 15
     assert [line["id"] for line in read(tmp_path / "out.csv")] == [f"c{i * 10 + k}" for i in (1, 2, 3) for k in range(5)]
+
+
+def database(path: Path, rows: list[dict]) -> str:
+    with sqlite3.connect(path) as made:
+        made.execute("CREATE TABLE people (id TEXT, age INTEGER, income REAL, plan TEXT, note TEXT)")
+        made.executemany("INSERT INTO people VALUES (:id, :age, :income, :plan, :note)", rows)
+    return f"{path}::people"
+
+
+def parquet(path: Path, rows: list[dict]) -> str:
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pa.Table.from_pylist(rows), path, row_group_size=100)
+    return str(path)
+
+
+def lines(path: Path, rows: list[dict]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+MAKERS = {"in.csv": write, "in.parquet": parquet, "in.db": database, "in.jsonl": lines}
+
+
+@pytest.mark.usefixtures("small_blocks", "small_parts")
+@pytest.mark.parametrize("name", MAKERS)
+def test_every_source_comes_in_blocks_with_the_answers_of_the_service(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(blocks, "BATCH", 70)
+    monkeypatch.setattr("emlyn.readers.database.BLOCK", 70)
+    source = MAKERS[name](tmp_path / name, ROWS)
+    parts = list(blocks.blocks(source))
+    assert len(parts) > 3
+    assert max(part.rows for part in parts) < 100
+    assert batch.predict(FakeModel(replace(CHURN, id="id")), source, str(tmp_path / "out.csv"))["rows"] == 250
+    found, online = read(tmp_path / "out.csv"), Scorer(FakeModel()).answer(ROWS)
+    assert [line["id"] for line in found] == [row["id"] for row in ROWS]
+    assert [float(line["probability_yes"]) for line in found] == pytest.approx([a.probabilities["yes"] for a in online], rel=1e-12)
+
+
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("name", ["in.csv", "in.parquet", "in.jsonl"])
+def test_an_object_store_is_read_as_a_disk_is_one_object_or_a_glob_with_partitions(tmp_path, name):
+    fsspec = pytest.importorskip("fsspec")
+    store = fsspec.filesystem("memory")
+    source = MAKERS[name](tmp_path / name, ROWS)
+    for place in ("one", "many/plan=gold", "many/plan=basic"):
+        store.pipe(f"/{tmp_path.name}/{place}/{name}", Path(source).read_bytes())
+    url = f"memory://{tmp_path.name}"
+    assert batch.predict(FakeModel(replace(CHURN, id="id")), f"{url}/one/{name}", str(tmp_path / "one.csv"))["rows"] == 250
+    assert [line["id"] for line in read(tmp_path / "one.csv")] == [row["id"] for row in ROWS]
+    first = blocks.stamp(f"{url}/many/*/*")
+    assert batch.predict(FakeModel(), f"{url}/many/*/{name}", str(tmp_path / "many.csv"))["rows"] == 500
+    without = [{k: v for k, v in row.items() if k != "plan"} for row in ROWS]
+    for plan in ("gold", "basic"):
+        store.pipe(f"/{tmp_path.name}/many/plan={plan}/{name}", Path(MAKERS[name](tmp_path / name, without)).read_bytes())
+    assert blocks.stamp(f"{url}/many/*/*") != first
+    batch.predict(FakeModel(), f"{url}/many/*/{name}", str(tmp_path / "parts.csv"))
+    wanted = [a.probabilities["yes"] for plan in ("basic", "gold") for a in Scorer(FakeModel()).answer([{**r, "plan": plan} for r in ROWS])]
+    assert [float(line["probability_yes"]) for line in read(tmp_path / "parts.csv")] == pytest.approx(wanted, rel=1e-12)
+
+
+KILLED = """
+import sys
+sys.path.insert(0, {tests!r})
+from emlyn.service import batch, blocks
+from service_kit import FakeModel
+batch.BLOCK = blocks.BATCH = 10
+batch.predict(FakeModel(seconds=0.02), sys.argv[1], sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_run_killed_again_and_again_writes_every_row_once(tmp_path, ending):
+    """SIGKILL in the middle, twice; the last run is left alone. Its file is that of a run that nobody disturbed."""
+    source, whole, out = parquet(tmp_path / "in.parquet", ROWS), tmp_path / f"whole.{ending}", tmp_path / f"out.{ending}"
+    script = KILLED.format(tests=str(Path(__file__).parent))
+
+    def done() -> int:
+        state = tmp_path / f"out.{ending}.part.json"
+        return json.loads(state.read_bytes())["rows"] if state.exists() else 0
+
+    for further in (40, 70, 0):
+        began = done()
+        run = subprocess.Popen([sys.executable, "-c", script, source, str(out)])
+        while further and done() < began + further:
+            assert run.poll() is None
+            time.sleep(0.003)
+        run.send_signal(signal.SIGKILL) if further else None
+        assert run.wait(60) == (-signal.SIGKILL if further else 0)
+        assert out.exists() == (not further), "the output appears whole or not at all"
+        assert not further or done() < 250
+    batch.predict(FakeModel(), source, str(whole))
+    if ending == "parquet":
+        pandas = pytest.importorskip("pandas")
+        pandas.testing.assert_frame_equal(pandas.read_parquet(out), pandas.read_parquet(whole))
+    else:
+        assert out.read_bytes() == whole.read_bytes()
+    assert not list(tmp_path.glob("*.part*"))
+
+
+def test_what_nobody_can_tell_to_be_the_same_is_never_continued(tmp_path):
+    source = database(tmp_path / "in.db", ROWS)
+    assert blocks.stamp(source)
+    before = blocks.stamp(source)
+    with sqlite3.connect(tmp_path / "in.db") as made:
+        made.execute("UPDATE people SET age = 50")
+    assert blocks.stamp(source) != before
+    assert blocks.stamp(f"sqlite:///{tmp_path / 'in.db'}::people") == ""
+    assert blocks.stamp(ROWS) == ""
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("done", [64, 100])
+def test_a_run_goes_on_within_a_block_when_blocks_have_another_size_now(tmp_path, monkeypatch, done):
+    source, whole, out = write(tmp_path / "in.csv", ROWS), tmp_path / "whole.csv", tmp_path / "out.csv"
+    batch.predict(FakeModel(), source, str(whole))
+    monkeypatch.setattr(batch, "BLOCK", done)
+    monkeypatch.setattr(Scorer, "score", Mock(side_effect=[Scorer(FakeModel()).score(to_table(ROWS[:done])), KeyboardInterrupt]))
+    with pytest.raises(KeyboardInterrupt):
+        batch.predict(FakeModel(), source, str(out))
+    monkeypatch.undo()
+    batch.predict(FakeModel(), source, str(out))
+    assert out.read_bytes() == whole.read_bytes()
+
+
+def test_the_source_is_never_written_over_and_remote_outputs_are_refused(tmp_path):
+    source = write(tmp_path / "in.csv", [ROW])
+    with pytest.raises(OptionError, match="written over"):
+        batch.predict(FakeModel(), source, str(tmp_path / ".." / tmp_path.name / "in.csv"))
+    with pytest.raises(OptionError, match="not a local file"):
+        batch.predict(FakeModel(), source, "s3://bucket/out.csv")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from emlyn.core.reader import Read
-from emlyn.core.table import Table
+from emlyn.core.table import Table, text_column
 from emlyn.core.tables import sources
 from emlyn.core.tables.parse import unique_names
 from emlyn.core.tables.stack import stack
@@ -29,33 +32,68 @@ class DatabaseReader:
         return sources.sort_of(source) in ("database", "sqlite")
 
     def read(self, source: Any) -> Read:
-        import sqlalchemy as sql
-
-        address, _, wanted = os.fspath(source).partition("::")
-        if sources.sort_of(source) == "sqlite":
-            address = f"sqlite:///{os.path.abspath(sources.local(address))}"
-        where = sources.shown(address)
-        engine = _engine(address)
-        try:
-            with engine.connect() as connection:
-                query = _query(engine, wanted.strip(), where)
-                found = connection.execution_options(stream_results=True).execute(sql.text(query))
-                if not found.returns_rows:
-                    raise DataError("this query answers no rows", where=where, allowed="a table's name or a SELECT")
-                table, notes = _fetch(found)
-        except sql.exc.SQLAlchemyError as error:
-            reason = str(getattr(error, "orig", None) or error).splitlines()[0][:300]
-            raise DataError(
-                f"the database refused: {reason}",
-                where=where,
-                allowed="DBURL::table or DBURL::SELECT …",
-                next_step="check the address, the rights and the query",
-            ) from None
-        finally:
-            engine.dispose()
+        with _asked(source) as asked:
+            tables, notes = list(asked.tables()), asked.notes
+        table = stack(tables)
         if not table.rows:
-            raise DataError("this query answers no rows", where=f"{where}::{wanted[:80]}", allowed="at least one row")
-        return Read(table, f"{where}::{wanted}" if wanted else where, {"format": "database", "dialect": engine.dialect.name}, tuple(notes))
+            raise DataError("this query answers no rows", where=asked.named[:200], allowed="at least one row")
+        return Read(table, asked.named, {"format": "database", "dialect": asked.dialect}, tuple(notes))
+
+    def blocks(self, source: Any) -> Iterator[Table]:
+        """The same rows as they arrive, in tables of at most `BLOCK` rows; one table without rows where there are none. Raises DataError."""
+        with _asked(source) as asked:
+            yield from asked.tables()
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """A query that the database is answering."""
+
+    answer: Any
+    named: str
+    dialect: str
+    names: list[str]
+    notes: list[str]
+
+    def tables(self) -> Iterator[Table]:
+        from emlyn.core.tables.frames import column_from_cells
+
+        rows = self.answer.fetchmany(BLOCK)
+        if not rows:
+            yield Table({name: text_column([]) for name in self.names}, rows=0)
+        while rows:
+            yield Table({name: column_from_cells(list(cells)) for name, cells in zip(self.names, zip(*rows, strict=True), strict=True)})
+            rows = self.answer.fetchmany(BLOCK)
+
+
+@contextlib.contextmanager
+def _asked(source: Any) -> Iterator[_Asked]:
+    """The source's query, sent. Raises DataError for what the database refuses, while it is asked and while its rows are fetched."""
+    import sqlalchemy as sql
+
+    address, _, wanted = os.fspath(source).partition("::")
+    if sources.sort_of(source) == "sqlite":
+        address = f"sqlite:///{os.path.abspath(sources.local(address))}"
+    where = sources.shown(address)
+    engine = _engine(address)
+    try:
+        with engine.connect() as connection:
+            query = _query(engine, wanted.strip(), where)
+            found = connection.execution_options(stream_results=True).execute(sql.text(query))
+            if not found.returns_rows:
+                raise DataError("this query answers no rows", where=where, allowed="a table's name or a SELECT")
+            names, notes = unique_names(found.keys())
+            yield _Asked(found, f"{where}::{wanted}" if wanted else where, engine.dialect.name, names, notes)
+    except sql.exc.SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0][:300]
+        raise DataError(
+            f"the database refused: {reason}",
+            where=where,
+            allowed="DBURL::table or DBURL::SELECT …",
+            next_step="check the address, the rights and the query",
+        ) from None
+    finally:
+        engine.dispose()
 
 
 def _engine(address: str) -> Any:
@@ -104,16 +142,6 @@ def _query(engine: Any, wanted: str, where: str) -> str:
     quote = engine.dialect.identifier_preparer.quote
     named = (f"{quote(schema)}." if schema else "") + quote(table).replace(":", r"\:")
     return f"SELECT * FROM {named}"  # noqa: S608 - quoted, and found by the inspector
-
-
-def _fetch(found: Any) -> tuple[Table, list[str]]:
-    from emlyn.core.tables.frames import column_from_cells
-
-    names, notes = unique_names(found.keys())
-    tables = []
-    while rows := found.fetchmany(BLOCK):
-        tables.append(Table({name: column_from_cells(list(cells)) for name, cells in zip(names, zip(*rows, strict=True), strict=True)}))
-    return (stack(tables) if tables else Table({})), notes
 
 
 @hook

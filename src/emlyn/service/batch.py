@@ -1,6 +1,7 @@
 """Batch scoring: a source of rows in, one output row per input row out, in order, with the answers that the service would give.
 
-CSV and JSON lines are written in blocks and can be continued after a kill: what was finished stays in `OUT.part`.
+Rows are read, scored and written in blocks, so memory does not grow with the source. A killed run is continued by the same command: what was
+finished stays in `OUT.part` (Parquet as a chain of Arrow streams, which becomes the file when the last block is there).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import io
 import itertools
 import os
 import re
+import secrets
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,11 +24,11 @@ import numpy as np
 import orjson
 
 from emlyn.core.storing.durable import make_folder, write_durably, writing
-from emlyn.core.table import Column, Table, text_column
-from emlyn.core.tables.frames import to_pandas
+from emlyn.core.table import Table
+from emlyn.core.tables import sources
 from emlyn.errors import OptionError
 from emlyn.records import codec
-from emlyn.service.blocks import blocks
+from emlyn.service.blocks import blocks, stamp
 from emlyn.service.scorer import Margin, Model, Scored, Scorer, example_row
 
 BLOCK = 50_000
@@ -50,6 +52,13 @@ class Layout:
         found += ["low", "high"] if self.margin else []
         return [*found, *(["reasons"] if self.explain else []), "refused"]
 
+    def schema(self) -> Any:
+        """The columns' types in a Parquet file."""
+        import pyarrow as pa
+
+        texts = {self.id, "reasons", "refused", *(["prediction"] if self.classes else [])}
+        return pa.schema([(n, pa.int64() if n == "row" else pa.string() if n in texts else pa.float64()) for n in self.names])
+
 
 def predict(
     model: Model, source: Any, out: str | None = None, *, explain: bool = False, to_stdout: bool = False, margin: Margin | None = None
@@ -59,22 +68,20 @@ def predict(
     Returns `rows`, `refused`, `unusual` (rows with a value outside what training saw), `out`. Raises DataError for a source that cannot be
     read or lacks a required column, OptionError for an ending that is not written, WorkspaceError when the output cannot be.
     """
-    kind = _kind(out)
+    kind = _kind(out, source)
     scorer = Scorer(model, margin)
     counted = {"rows": 0, "refused": 0, "unusual": 0}
+    known = stamp(source) if out else ""  # before a row is read: what changes meanwhile is another source
     tables = blocks(source)
     first = next(tables, None)
     identity = scorer.problem.id if first is not None and scorer.problem.id in first else ""
     layout = Layout(scorer.classes, margin, identity, explain)
     parts = _in_blocks(itertools.chain(() if first is None else (first,), tables), counted)
-    if kind == "parquet":
-        written = [_arrays(layout, _scored(scorer, part, counted), part, start, scorer) for start, part in parts]
-        _write_parquet(Path(str(out)), layout, written)
-        return {**counted, "out": out}
-    with _Sink(out, kind, layout, _identity(scorer, source, layout), counted) if out else _stdout(layout, to_stdout) as sink:
+    with _Sink(out, kind, layout, _identity(scorer, known, layout), counted) if out else _stdout(layout, to_stdout) as sink:
         for start, part in parts:
-            if start >= sink.done:
-                sink.write(_arrays(layout, _scored(scorer, part, counted), part, start, scorer), part.rows)
+            if start + part.rows > sink.done:
+                rest = part.take(slice(max(0, sink.done - start), part.rows))
+                sink.write(_arrays(layout, _scored(scorer, rest, counted), rest, start + part.rows - rest.rows, scorer), rest.rows)
     return {**counted, "out": out}
 
 
@@ -153,7 +160,7 @@ class _Sink:
         return self
 
     def write(self, block: list[Sequence[Any]], rows: int) -> None:
-        self._put(_lines(block, self._layout.names, self._kind))
+        self._put(_stream(block, self._layout.schema()) if self._kind == "parquet" else _lines(block, self._layout.names, self._kind))
         self.done += rows
         with writing(self._part):
             self._file.flush()
@@ -170,7 +177,8 @@ class _Sink:
         self._file.close()
         if kind is None:
             with writing(self._out):
-                os.replace(self._part, self._out)
+                os.replace(_as_parquet(self._part, self._layout.schema()) if self._kind == "parquet" else self._part, self._out)
+            self._part.unlink(missing_ok=True)
             self._state.unlink(missing_ok=True)
 
 
@@ -214,36 +222,55 @@ def neutral(cell: Any) -> Any:
     return cell
 
 
-def _write_parquet(path: Path, layout: Layout, blocks: list[list[Sequence[Any]]]) -> None:
-    columns: dict[str, Column] = {}
-    for i, name in enumerate(layout.names):
-        cells = [cell for block in blocks for cell in block[i]]
-        text = name in (layout.id, "reasons", "refused") or (name == "prediction" and bool(layout.classes))
-        columns[name] = text_column(cells) if text else Column("number", np.array(cells, dtype=np.float64))
-    made = io.BytesIO()
-    to_pandas(Table(columns)).to_parquet(made, index=False)
-    make_folder(path.parent)
-    write_durably(path, made.getvalue())
+def _stream(block: list[Sequence[Any]], schema: Any) -> bytes:
+    """One block as an Arrow stream of its own: streams can be put one behind the other, and cut off between them."""
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as stream:
+        stream.write_batch(pa.record_batch([pa.array(list(cells), kind) for cells, kind in zip(block, schema.types, strict=True)], schema=schema))
+    return bytes(sink.getvalue())
 
 
-def _kind(out: str | None) -> str:
+def _as_parquet(path: Path, schema: Any) -> Path:
+    """A file of Arrow streams as a Parquet file beside it, one block at a time. Killed meanwhile, the streams are still there."""
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    made = path.with_name(path.name + ".parquet")
+    size = path.stat().st_size
+    with path.open("rb") as file, made.open("wb") as out:
+        with parquet.ParquetWriter(out, schema) as writer:
+            while file.tell() < size:
+                for batch in pa.ipc.open_stream(file):
+                    writer.write_batch(batch)
+        out.flush()
+        os.fsync(out.fileno())
+    return made
+
+
+def _kind(out: str | None, source: Any) -> str:
+    """What is written. Raises OptionError where it cannot be, or would be written over what is read."""
     kind = Path(out).suffix.lower().lstrip(".") if out else "csv"
     if kind not in ("csv", "jsonl", "parquet"):
         raise OptionError(f"{out!r} has an ending that is not written", where="--out", allowed=".csv, .jsonl, .parquet")
+    if out and sources.is_remote(out):
+        raise OptionError(f"{sources.shown(out)!r} is not a local file", where="--out", allowed="a local path", next_step="copy it there afterwards")
+    if out and sources.is_name(source) and os.path.exists(out) and os.path.realpath(sources.local(os.fspath(source))) == os.path.realpath(out):
+        raise OptionError("the answers would be written over the rows they answer", where="--out", allowed="another file than the source")
     return kind
 
 
-def _identity(scorer: Scorer, source: Any, layout: Layout) -> str:
-    """What must be the same for a stopped run to go on: the model (one answer stands for it), the output's columns, the file as it is now."""
-    answer = scorer.answer([example_row(scorer.contract)])[0].core()
+def _identity(scorer: Scorer, known: str, layout: Layout) -> str:
+    """What must be the same for a stopped run to go on: the model (one answer stands for it), the output's columns, the source as it is now.
+
+    Where nobody can tell whether a source is the same, and in the same order, no run is like another.
+    """
     found: Mapping[str, Any] = {
         "contract": scorer.contract,
         "problem": scorer.problem,
-        "answer": answer,
+        "answer": scorer.answer([example_row(scorer.contract)])[0].core(),
         "columns": layout.names,
-        "source": str(source)[:1000],
+        "source": known or secrets.token_hex(16),
     }
-    with contextlib.suppress(OSError, TypeError, ValueError):
-        facts = os.stat(source)
-        found = {**found, "size": facts.st_size, "changed": facts.st_mtime_ns}
     return hashlib.sha256(codec.to_json(found)).hexdigest()

@@ -1,6 +1,7 @@
 """Built-in learners: the contract, and what each promises beside it."""
 
 import importlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -83,3 +84,56 @@ TIMES = [(10.0, 0.1, trees.BATCH), (1.0, 0.4, 2), (0.3, 0.4, 0), (-1.0, 0.1, 0),
 @pytest.mark.parametrize(("left", "per_tree", "trees_more"), TIMES)
 def test_a_forest_grows_only_trees_it_has_time_for(left, per_tree, trees_more):
     assert trees.affordable(left, per_tree) == trees_more
+
+
+def gappy(task, n=400):
+    """Numbers with gaps, a category of some levels with gaps, and answers that need both."""
+    rng = np.random.default_rng(3)
+    x, z = rng.normal(size=n), np.where(rng.random(n) < 0.2, np.nan, rng.normal(50, 20, n))
+    colour = rng.integers(0, 9, n)
+    cells = [None if rng.random() < 0.1 else "abcdefghi"[c] for c in colour]
+    when = rng.integers(0, 10**9, n).astype(float)
+    table = {"x": number_column(x), "z": number_column(z), "w": number_column(x * colour + rng.normal(size=n)), "when": number_column(when, "date")}
+    y = x * (colour > 4) + np.nan_to_num(z) / 50 + 0.3 * rng.normal(size=n)
+    coded = y if task == "regression" else np.digitize(y, [0.5] if task == "binary" else [0.3, 1.0])
+    data = rows_dataset(Table({**table, "colour": text_column(cells, "category")}), coded, classes={"binary": 2, "multiclass": 3}.get(task, 0))
+    data.shared["encoder"] = fit_encoder(data.rows)
+    return data
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+@pytest.mark.parametrize("name", ["baseline", "linear", "lightgbm", "catboost", "trees", "xgboost", "mlp"])
+def test_a_row_alone_is_answered_as_among_others(name, task):
+    """One row takes shorter ways (LightGBM's single-row call, features cell by cell): they must lead to the same number, whatever the cells."""
+    learner, data = built_in(name), gappy(task)
+    if learner.missing():
+        pytest.skip(learner.missing())
+    strange = {"x": number_column([np.nan, 9e40]), "z": number_column([np.nan, -1e-9]), "w": number_column([0.0, np.nan]),
+               "when": number_column([np.nan, 3e9], "date"), "colour": text_column(["unheard of", None], "category")}
+    asked = [data.rows.take(slice(0, 8)), Table(strange)]
+    exact = 1e-12 if name in ("lightgbm", "catboost", "trees", "xgboost", "baseline") else 1e-6
+    for recipe in learner.recipes(problem_for(task), data):
+        fitted = learner.load(learner.fit(recipe, data, None, Effort(60.0, 1, 0, steps=12)).save())
+        for table in asked:
+            together = fitted.predict(_asked(table, data))
+            alone = np.vstack([fitted.predict(_asked(table.take(slice(i, i + 1)), data)) for i in range(table.rows)])
+            np.testing.assert_allclose(alone, together, rtol=exact, atol=exact * data.answers.std() * (exact > 1e-9), err_msg=recipe.name)
+
+
+def _asked(table, data):
+    asked = rows_dataset(table, classes=data.classes)
+    asked.shared["encoder"] = data.shared["encoder"]
+    return asked
+
+
+def test_lightgbm_answers_single_rows_in_several_threads_at_once():
+    """The prepared single-row call is shared by the threads of a server."""
+    learner, data = built_in("lightgbm"), gappy("binary")
+    if learner.missing():
+        pytest.skip(learner.missing())
+    fitted = learner.fit(learner.recipes(problem_for("binary"), data)[0], data, None, Effort(60.0, 1, 0, steps=50))
+    together = fitted.predict(_asked(data.rows, data))
+    rows = [_asked(data.rows.take(slice(i, i + 1)), data) for i in range(len(data))]
+    with ThreadPoolExecutor(8) as threads:
+        alone = np.vstack(list(threads.map(fitted.predict, rows * 5)))
+    np.testing.assert_allclose(alone, np.tile(together, (5, 1)), rtol=1e-12)

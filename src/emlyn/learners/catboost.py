@@ -156,18 +156,26 @@ def constant_answer(fit: Dataset, outcome: Outcome) -> np.ndarray:
     return np.asarray(counts / counts.sum())
 
 
-def pool(matrix: Matrix, targets: np.ndarray | None = None, weight: np.ndarray | None = None) -> Any:
+Layout = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def layout_of(matrix: Matrix) -> Layout:
+    """Positions of the codes, those of the numbers, and the name of each code; the last name is that of "no value"."""
+    codes = np.array(sorted(matrix.levels), dtype=np.int64)
+    numbers = np.array([j for j in range(matrix.dense.shape[1]) if j not in matrix.levels], dtype=np.int64)
+    return codes, numbers, np.array([*(b"%d" % i for i in range(max(matrix.levels.values(), default=0))), b"?"], dtype=object)
+
+
+def pool(matrix: Matrix, targets: np.ndarray | None = None, weight: np.ndarray | None = None, layout: Layout | None = None) -> Any:
     """CatBoost's form of the rows: numbers first, then categories as short byte strings."""
     import catboost
 
-    codes = sorted(matrix.levels)
-    numbers = [j for j in range(matrix.dense.shape[1]) if j not in matrix.levels]
+    codes, numbers, names = layout or layout_of(matrix)
     categories = None
-    if codes:
-        most = max(matrix.levels.values())
-        names = np.array([*(b"%d" % i for i in range(most)), b"?"], dtype=object)
-        categories = names[np.nan_to_num(matrix.dense[:, codes], nan=-1).astype(np.int64)]
-    held = np.ascontiguousarray(matrix.dense[:, numbers]) if numbers else None
+    if len(codes):
+        cells = matrix.dense[:, codes]
+        categories = names[np.where(np.isnan(cells), -1, cells).astype(np.int64)]
+    held = np.ascontiguousarray(matrix.dense[:, numbers]) if len(numbers) else None
     return catboost.Pool(catboost.FeaturesData(num_feature_data=held, cat_feature_data=categories), targets, weight=weight)
 
 
@@ -209,21 +217,35 @@ class FittedCatBoost:
         """Class codes the model knows: those of its fit rows. Without a model, the one answer to everything (width,)."""
         self.settled: dict[str, Any] = {}
         self.threads = 1
+        self._layout: Layout | None = None
 
     def predict(self, data: Dataset, steps: int | None = None) -> np.ndarray:
         if self.model is None or not len(data):
             return self.outcome.answers(np.repeat(self.classes[None] if self.model is None else np.ones((1, self.outcome.width)), len(data), axis=0))
         threads = self.threads if len(data) > 500 else 1
         rounds = min(steps or self.steps or 0, self.model.tree_count_)
-        raw = self.model.predict(pool(self.prep.matrix(data)), prediction_type="RawFormulaVal", ntree_end=rounds, thread_count=threads)
+        raw = self.model.predict(self._pool(data), prediction_type="RawFormulaVal", ntree_end=rounds, thread_count=threads)
         if self.outcome.regression:
             return self.outcome.answers(raw)
         known = sigmoid(raw) if raw.ndim == 1 else softmax(raw)
+        if raw.ndim == 1 and len(self.classes) == self.outcome.width:
+            return self.outcome.answers(known)
         if raw.ndim == 1:
             known = np.column_stack([1 - known, known])
         every = np.zeros((len(data), self.outcome.width))
         every[:, self.classes] = known
         return self.outcome.answers(every)
+
+    def _pool(self, data: Dataset) -> Any:
+        """CatBoost's form of the rows; the models of a bag share that of a single row, which costs as much to make as to answer."""
+        matrix = self.prep.matrix(data)
+        held = data.shared.get("catboost:row")
+        if held is None or held[0] is not matrix:
+            self._layout = self._layout or layout_of(matrix)
+            held = (matrix, pool(matrix, layout=self._layout))
+            if len(matrix) == 1:
+                data.shared["catboost:row"] = held
+        return held[1]
 
     def contributions(self, data: Dataset) -> np.ndarray | None:
         """TreeSHAP on the raw scale: (n, columns + 1, 1 or classes), the last row the bias."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
@@ -84,6 +85,19 @@ class Means:
         at = np.minimum(np.searchsorted(self.known, keys), max(len(self.known) - 1, 0))
         return at, self.known[at] == keys
 
+    def one(self, cells: list[float], row: np.ndarray) -> list[Any]:
+        """`dense` of one row: its cells as numbers of Python and as an array (p,)."""
+        code = cells[self.key[0]]
+        key = -1 if code != code else int(code)
+        if len(self.key) == 2:
+            code = cells[self.key[1]]
+            key = -1 if key < 0 or code != code else key * self.size + int(code)
+        at = int(self.known.searchsorted(key))
+        seen = at < len(self.known) and self.known.item(at) == key
+        if self.number >= 0:
+            return [row[self.number] - (self.means[at, 0] if seen else self.overall[0])]
+        return [*(self.means[at] if seen else self.overall).tolist(), self.counts.item(at) if seen else 0.0]
+
     def dense(self, dense: np.ndarray) -> np.ndarray:
         at, seen = self.places(dense)
         if self.number >= 0:
@@ -136,6 +150,8 @@ class FoldPrep:
     """(operation, feature, feature)."""
     means: list[Means] = field(default_factory=list)
     text: TextScore | None = None
+    _layout: tuple[Any, list[str], list[tuple[int, ...]]] | None = None
+    """Names and sources of the features, kept for the names of the matrix last seen: every row of a service has the same."""
 
     @staticmethod
     def learn(features: Iterable[str], fit: Dataset, outcome: Outcome, seed: int) -> tuple[FoldPrep, Matrix]:
@@ -178,27 +194,51 @@ class FoldPrep:
     def matrix(self, data: Dataset) -> Matrix:
         """The dataset's units, encoded, with these features."""
         matrix = encoded(data)
+        if len(matrix) == 1 and self.text is None:
+            return self._one(matrix) if self.pairs or self.means else matrix
         blocks = [m.dense(matrix.dense) for m in self.means]
         if self.text is not None:
             require(matrix.sparse is not None and matrix.sparse.shape[1] == len(self.text.coefficients), "text scores for other terms")
             blocks.append(self.text.dense(matrix.sparse))
         return self._joined(matrix, blocks)
 
+    def _one(self, matrix: Matrix) -> Matrix:
+        """One row: pairs by operation all at once, means cell by cell."""
+        row = matrix.dense[0]
+        made = np.empty((1, len(self.pairs)), dtype=np.float32)
+        for op, at, a, b in self._by_operation:
+            made[0, at] = made_of(op, row[a], row[b])
+        cells: list[float] = row.tolist()
+        means = [value for m in self.means for value in m.one(cells, row)]
+        return matrix.with_features(np.hstack([made, np.array([means], dtype=np.float32)]) if means else made, *self._named(matrix))
+
+    @cached_property
+    def _by_operation(self) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
+        """(operation, places among the pairs, first features, second features)."""
+        held = {op: [(i, a, b) for i, (of, a, b) in enumerate(self.pairs) if of == op] for op in OPERATIONS}
+        return [(op, *map(np.array, zip(*found, strict=True))) for op, found in held.items() if found]
+
     def _joined(self, matrix: Matrix, blocks: list[np.ndarray]) -> Matrix:
         made = [made_of(op, matrix.dense[:, a], matrix.dense[:, b])[:, None] for op, a, b in self.pairs] + blocks
-        if not made:
-            return matrix
+        return matrix.with_features(np.hstack(made), *self._named(matrix)) if made else matrix
+
+    def _named(self, matrix: Matrix) -> tuple[list[str], list[tuple[int, ...]]]:
+        """Names and sources of the features behind the matrix's own."""
+        if self._layout is not None and self._layout[0] is matrix.names:
+            return self._layout[1:]
         names = [f"{matrix.names[a]} {op} {matrix.names[b]}" for op, a, b in self.pairs]
         sources = [_both(matrix, a, b) for _, a, b in self.pairs]
-        for m, block in zip(self.means, blocks, strict=False):
+        for m in self.means:
             of = " x ".join(matrix.names[k] for k in m.key) + (f" of {matrix.names[m.number]}" if m.number >= 0 else "")
-            names += [f"mean{i + 1} {of}" for i in range(block.shape[1])]
+            width = 1 if m.number >= 0 else len(m.overall) + 1
+            names += [f"mean{i + 1} {of}" for i in range(width)]
             used = (*m.key, *((m.number,) if m.number >= 0 else ()))
-            sources += [_both(matrix, *used)] * block.shape[1]
+            sources += [_both(matrix, *used)] * width
         if self.text is not None and matrix.sparse_sources is not None:
-            names += [f"text score{i + 1}" for i in range(blocks[-1].shape[1])]
-            sources += [tuple(np.unique(matrix.sparse_sources).tolist())] * blocks[-1].shape[1]
-        return matrix.with_features(np.hstack(made), names, sources)
+            names += [f"text score{i + 1}" for i in range(len(self.text.intercept))]
+            sources += [tuple(np.unique(matrix.sparse_sources).tolist())] * len(self.text.intercept)
+        self._layout = (matrix.names, names, sources)
+        return names, sources
 
     def save(self) -> dict[str, bytes]:
         arrays = {f"{i}.{name}": getattr(m, name) for i, m in enumerate(self.means) for name in ("known", "means", "counts", "overall")}

@@ -125,6 +125,8 @@ class Encoder:
 
     def transform(self, table: Table) -> Matrix:
         """The table's rows as a matrix. Raises KeyError when a column is missing: conform the table to the contract first."""
+        if table.rows == 1 and not self.text:
+            return self._one(table)
         raw = np.empty((table.rows, self._width), dtype=np.float32)
         terms, owners = [], []
         self._fill_numbers(table, raw)
@@ -147,6 +149,16 @@ class Encoder:
         every = raw if len(self.keep) == raw.shape[1] else raw[:, self.keep]
         held = terms[0] if len(terms) == 1 else sparse.csr_matrix(sparse.hstack(terms, format="csr")) if terms else None
         return Matrix(every, self.names, self.sources, self.levels, self.columns, held, np.concatenate(owners) if owners else None)
+
+    def _one(self, table: Table) -> Matrix:
+        """One row without terms, cell by cell."""
+        cells: list[float] = []
+        for name, code in self.codes:
+            cells += code.one(table[name])
+        for pair in self.pairs:
+            cells += pair.dense(table)[0].tolist()
+        raw = np.array([cells or [0.0]], dtype=np.float32)
+        return Matrix(raw if len(self.keep) == raw.shape[1] else raw[:, self.keep], self.names, self.sources, self.levels, self.columns)
 
     def _fill_numbers(self, table: Table, raw: np.ndarray) -> None:
         """All number columns at once, some thousand rows at a time: one row must be quick, and many must fit."""

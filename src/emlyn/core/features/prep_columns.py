@@ -41,6 +41,9 @@ class ColumnCode(Protocol):
     def dense(self, column: Column) -> np.ndarray:
         """(n, len(parts)) float32; NaN where there is no value."""
 
+    def one(self, column: Column) -> list[float]:
+        """`dense` of a column of one row: where there is one cell, an array costs more than what is done to it."""
+
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """What `load_code` needs."""
 
@@ -63,6 +66,9 @@ class NumberCode:
     def dense(self, column: Column) -> np.ndarray:
         with np.errstate(over="ignore"):
             return np.clip(column.values - self.shift, -LARGEST, LARGEST).astype(np.float32)[:, None]
+
+    def one(self, column: Column) -> list[float]:
+        return [max(min(column.values.item(0) - self.shift, LARGEST), -LARGEST)]  # in this order NaN stays
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         return {"kind": self.kind, "shift": self.shift}, {}
@@ -98,6 +104,9 @@ class DateCode:
         out = np.column_stack([made[p] for p in self.parts]).astype(np.float32)
         out[~known] = np.nan
         return out
+
+    def one(self, column: Column) -> list[float]:
+        return list(self.dense(column)[0].tolist())
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         return {"kind": self.kind, "parts": list(self.parts)}, {}
@@ -142,6 +151,13 @@ class CategoryCode:
     def dense(self, column: Column) -> np.ndarray:
         return np.asarray(self._codes(column.levels)[column.values][:, None])
 
+    def one(self, column: Column) -> list[float]:
+        assert column.levels is not None, "a category column must be coded"
+        at, unseen = column.values.item(0), self.rare if self.rare >= 0 else np.nan
+        if at < 0:
+            return [self.missing if self.missing >= 0 else unseen]
+        return [self._index.get(column.levels[at], unseen)]
+
     def _codes(self, levels: np.ndarray | None) -> np.ndarray:
         """Code of each level, then of "no value" (position -1). Kept for the levels last seen: a service sends the same ones."""
         held = self._seen
@@ -177,6 +193,9 @@ class TextCode:
 
     def dense(self, column: Column) -> np.ndarray:
         return self.both(column)[0]
+
+    def one(self, column: Column) -> list[float]:
+        return list(self.dense(column)[0].tolist())
 
     def both(self, column: Column) -> tuple[np.ndarray, sparse.csr_matrix | None]:
         """Dense features, NaN where there is no value, and tf-idf rows."""

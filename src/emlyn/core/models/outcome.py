@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -70,7 +71,11 @@ class Outcome:
             return np.asarray(np.clip(numbers, self.low, self.high)[:, None])
         if self.width == 2 and (raw.ndim == 1 or raw.shape[1] == 1):
             positive = raw.reshape(-1)
+            if len(positive) == 1:
+                return _pair(1 - positive.item(0), positive.item(0))
             raw = np.column_stack([1 - positive, positive])
+        if raw.shape == (1, 2):
+            return _pair(*raw[0].tolist())
         raw = np.clip(np.nan_to_num(raw, nan=1 / self.width), FLOOR, 1.0)
         return np.asarray(raw / raw.sum(axis=1, keepdims=True))
 
@@ -84,6 +89,12 @@ class Outcome:
         require(isinstance(state.get("width"), int) and state["width"] >= 1, "no classes")
         low, high = (end if state[name] is None else float(state[name]) for name, end in (("low", -np.inf), ("high", np.inf)))
         return Outcome(state["task"], state["width"], bool(state["log"]), float(state["centre"]), float(state["scale"]), low, high)
+
+
+def _pair(first: float, second: float) -> np.ndarray:
+    """Two probabilities (1, 2) above the floor: `answers` for one row, where scalars cost less than arrays."""
+    first, second = (0.5 if p != p else min(max(p, FLOOR), 1.0) for p in (first, second))
+    return np.array([[first / (first + second), second / (first + second)]])
 
 
 def base_params(problem: Problem) -> dict[str, Any]:
@@ -107,4 +118,6 @@ def softmax(raw: np.ndarray) -> np.ndarray:
 
 
 def sigmoid(raw: np.ndarray) -> np.ndarray:
+    if raw.size == 1:
+        return np.full(raw.shape, 1 / (1 + math.exp(-min(max(raw.item(), -500.0), 500.0))))
     return np.asarray(1 / (1 + np.exp(-np.clip(raw, -500, 500))))

@@ -86,9 +86,9 @@ def test_directions_are_told_in_words() -> None:
     model, data = world("binary")
     by_name = {d.column: d for d in explain(model, data, model.problem, context()).drivers}
     first = by_name.get("x") or by_name["twin"]
-    assert first.direction == "higher values raise the probability of yes"
-    assert by_name["bowl"].direction.startswith("the probability of yes is lowest around")
-    assert by_name["letter"].direction == "the probability of yes is highest for b, lowest for c"
+    assert first.direction == "higher values raise the probability of y = yes"
+    assert by_name["bowl"].direction.startswith("the probability of y = yes is lowest around")
+    assert by_name["letter"].direction == "the probability of y = yes is highest for b, lowest for c"
 
 
 def test_accumulated_effects_find_the_slope_of_one_of_two_twins() -> None:
@@ -195,7 +195,7 @@ def test_explaining_keeps_to_its_time_and_says_what_it_left_out() -> None:
     model.predict_answers = slow  # type: ignore[method-assign]
     found = explain(model, data, model.problem, context(0.1))
     assert len(found.drivers) < 5
-    assert "left out for time" in found.method
+    assert "there was time for" in found.left_out
 
 
 def test_counterfactuals_flip_the_model_and_leave_immutable_columns_alone() -> None:

@@ -355,3 +355,97 @@ def test_what_a_repair_did(repair: Repair, word: str) -> None:
 def test_every_promised_plot_is_drawn() -> None:
     drawn = {name for make in evidences.EVERY.values() for name in make().evaluation.plots if name in plots.DRAW}
     assert drawn == set(plots.DRAW)
+
+
+def test_answers_that_say_nothing_by_themselves_are_named_with_their_column() -> None:
+    base = evidences.binary()
+    problem = dataclasses.replace(base.problem, target="survived", positive="1")
+    assert "“survived = 1”" in words.score_in_words(problem, "roc_auc", Measure(0.8, 0.7, 0.9))
+    natural = {"of": 1000, "label": "1", "group": "have survived = 1", "have": 3, "flagged": 3, "right": 2, "missed": 1, "sentence": "So."}
+    evaluation = dataclasses.replace(base.evaluation, sections={**base.evaluation.sections, "natural": natural})
+    text = " ".join("".join(Page(render(dataclasses.replace(base, problem=problem, evaluation=evaluation))).text).split())
+    assert "2 have survived = 1 and are found" in text
+    assert "1 have survived = 1 and are missed" in text
+    assert "996 are rightly left alone" in text
+
+
+@pytest.mark.parametrize(("low", "high", "said"), [(1900, 2010, "1900 to 2010"), (1680, 33100, "1,680 to 33,100"), (1900.5, 2010, "1,900 to 2,010")])
+def test_years_are_written_without_a_comma(low: float, high: float, said: str) -> None:
+    assert words.reach(low, high).startswith(said[:5])
+    assert ("," in words.reach(low, high)) == ("," in said)
+
+
+def test_what_there_was_no_time_to_look_at_stands_beside_the_drivers() -> None:
+    explanation = Explanation("permutation", (Driver("age", 0.2, 0.1, 0.3, above_noise=True),), left_out="there was time for the 1 of 9 groups")
+    text = render(dataclasses.replace(evidences.binary(), explanation=explanation))
+    assert "Not everything was looked at: there was time for the 1 of 9 groups." in text
+
+
+def test_a_curve_with_its_band_shows_how_much_rows_differ() -> None:
+    line = ((1900, -1.0), (1950, 0.0), (2000, 1.0))
+    plain_ = plots.curve(Driver("built", 1.0, curve=line))
+    banded = plots.curve(Driver("built", 1.0, curve=line, band=((-2.0, -0.5), (-0.4, 0.4), (0.5, 2.0))))
+    assert plain_ is not None
+    assert banded is not None
+    assert "band" in banded.svg
+    assert "band" not in plain_.svg
+    assert banded.rows[0][2:] == ("-2", "-0.5")
+    assert banded.rows[0][0] == "1900"
+
+
+def test_weak_groups_are_drawn_with_their_range() -> None:
+    weak = {"rule": "age is above 60", "columns": ["age"], "n": 90, "loss": 0.6, "rest": 0.3, "p": 0.01, "sentence": "."}
+    weak["difference"] = {"value": 0.3, "low": 0.1, "high": 0.5, "n": 400, "method": "t"}
+    base = evidences.binary()
+    sections = {**base.evaluation.sections, "slices": {"confirmed": [weak], "sentence": "One."}}
+    html = render(dataclasses.replace(base, evaluation=dataclasses.replace(base.evaluation, sections=sections)))
+    drawn = html[html.index("how much larger the loss is") :]
+    assert "age is above 60" in drawn[:900]
+    assert "reach" in drawn[:900]
+
+
+def _luminance(colour: str) -> float:
+    parts = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return sum(w * p for w, p in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def _contrast(a: str, b: str) -> float:
+    """WCAG 2.2: (L1 + 0.05) / (L2 + 0.05)."""
+    high, low = sorted((_luminance(a), _luminance(b)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def _palettes() -> dict[str, dict[str, str]]:
+    css = files("emlyn.report").joinpath("templates/style.css").read_text("utf-8")
+    light = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{3,8})", css[: css.index("@media")]))
+    dark_css = css[css.index("prefers-color-scheme: dark") : css.index("* { box-sizing")]
+    paper = css[css.index("@media print") :]
+    dark = {**light, **dict(re.findall(r"--([\w-]+): (#[0-9a-f]{3,8})", dark_css))}
+    long = {k: v if len(v) > 4 else "#" + "".join(2 * c for c in v[1:]) for k, v in re.findall(r"--([\w-]+): (#[0-9a-f]{3,8})", paper)}
+    return {"light": light, "dark": dark, "paper": {**light, **long}}
+
+
+TEXT = [(ink, ground) for ink in ("ink", "soft") for ground in ("paper", "card", "wash")]
+TEXT += [(tone, f"{tone}-wash") for tone in ("go", "care", "stop", "none")] + [("ink", f"{t}-wash") for t in ("go", "care", "stop", "none")]
+TEXT += [("soft", f"{t}-wash") for t in ("go", "care", "stop", "none")] + [("care", "paper"), ("none", "none-wash")]
+MARKS = [(mark, ground) for mark in ("s1", "s2", "s3", "rest") for ground in ("paper", "card")]
+
+
+@pytest.mark.parametrize("mode", ["light", "dark", "paper"])
+def test_contrast_reaches_wcag_aa(mode: str) -> None:
+    """4.5 for text (1.4.3), 3 for what a chart is read by and for the ring of the focus (1.4.11)."""
+    colours = _palettes()[mode]
+    low = {f"{a} on {b}": round(_contrast(colours[a], colours[b]), 2) for a, b in TEXT if _contrast(colours[a], colours[b]) < 4.5}
+    low |= {f"{a} on {b}": round(_contrast(colours[a], colours[b]), 2) for a, b in MARKS if _contrast(colours[a], colours[b]) < 3}
+    assert not low
+
+
+@pytest.mark.parametrize("name", evidences.EVERY)
+def test_everything_that_scrolls_or_opens_is_reached_by_keyboard(name: str) -> None:
+    page = Page(render(evidences.EVERY[name]()))
+    for attrs in page.every("div"):
+        if attrs.get("class") == "scroll":
+            assert attrs.get("tabindex") == "0", "a region that scrolls takes the focus"
+            assert attrs.get("aria-label")
+    assert len(page.every("summary")) == len(page.every("details"))

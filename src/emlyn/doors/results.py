@@ -30,7 +30,7 @@ def findings(found: Iterable[Finding]) -> list[dict[str, Any]]:
 
 
 def leaderboard(trials: Iterable[Trial], direction: str) -> list[dict[str, Any]]:
-    """Recipes best first; those without a score last."""
+    """Recipes best first; those that were stopped before all their folds, then those without a score, last."""
     rows = [
         {
             "recipe": t.recipe.name,
@@ -45,7 +45,7 @@ def leaderboard(trials: Iterable[Trial], direction: str) -> list[dict[str, Any]]
         for t in trials
     ]
     sign = -1 if direction == "maximize" else 1
-    return sorted(rows, key=lambda r: (r["score"] is None, sign * (r["score"] or 0.0)))
+    return sorted(rows, key=lambda r: (r["score"] is None, r["status"] != "done", sign * (r["score"] or 0.0)))
 
 
 def split(problem: Problem) -> dict[str, Any]:

@@ -82,6 +82,8 @@ class Explanation:
     reference: str = ""
     """The population that reasons compare against."""
     noise_line: float | None = None
+    left_out: str = ""
+    """What there was no time to look at."""
 
 
 @dataclass(frozen=True)

@@ -234,12 +234,29 @@ def _deeper(evidence: Evidence) -> Section | None:
             if rows
             else []
         )
+        table += [_slice_bars(made[key])] if name == "slices" and rows else []
         blocks += [Heading(title), *said, *table, *left_out(made)] if said or table or left_out(made) else []
     for name, title in SAID.items():
         made = part(evidence, name)
         if made.get("sentence"):
             blocks += [Heading(title), Note(made["sentence"]), *left_out(made)]
     return Section("deeper", "Put to the test", blocks=blocks)
+
+
+def _slice_bars(slices: Sequence[Mapping[str, Any]]) -> Bars:
+    """How much worse each weak group is served, with its range; zero is no worse than the rest."""
+    rows = [
+        Bar(
+            words.short(s["rule"], 80),
+            s["difference"]["value"],
+            words.number(s["difference"]["value"]),
+            s["difference"]["low"],
+            s["difference"]["high"],
+            words.plural(s["n"], "row"),
+        )
+        for s in slices
+    ]
+    return Bars(rows, "how much larger the loss is in each group than elsewhere; zero is no larger", dots=True, mark=0.0, mark_label="like the rest")
 
 
 def _cell(value: Any) -> str:

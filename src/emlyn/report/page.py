@@ -144,15 +144,9 @@ def _frequency_blocks(evidence: Evidence) -> list[Block]:
         right, flagged, missed = (round(natural[k]) for k in ("right", "flagged", "missed"))
         counts = [right, missed, max(flagged - right, 0)]
         counts.append(max(round(natural["of"]) - sum(counts), 0))
-        name = f"“{words.short(natural['label'], 30)}”"
-        key = list(
-            zip(
-                ("hit", "miss", "alarm", "rest"),
-                counts,
-                (f"are {name} and flagged", f"are {name} and missed", f"flagged, but not {name}", f"not {name}, left alone"),
-                strict=True,
-            )
-        )
+        group = words.short(natural.get("group") or f"are {natural['label']}", 40)
+        said = (f"{group} and are found", f"{group} and are missed", "are flagged by mistake", "are rightly left alone")
+        key = list(zip(("hit", "miss", "alarm", "rest"), counts, said, strict=True))
         return [People(icons(counts, words.natural_frequencies(problem, evidence.evaluation)), key)]
     if confusion and confusion.get("per_1000"):
         if len(confusion["labels"]) <= 8 or not shown.get("recall_by_class"):
@@ -257,8 +251,7 @@ def _weaker(evidence: Evidence) -> Section:
     )
     said += [str(slices["sentence"])] if slices.get("sentence") and not confirmed else []
     if gaps:
-        tally = [f"{sum(g['verdict'] == v for g in gaps)} × {v}" for v in TONES if any(g["verdict"] == v for g in gaps)]
-        said.append(f"Between groups of people: {', '.join(tally)}.")
+        said.append(_tally([g["verdict"] for g in gaps]))
     elif fairness.get("sentence"):
         said.append(str(fairness["sentence"]))
     blocks: list[Block] = [Items(items)] if items else []
@@ -267,6 +260,15 @@ def _weaker(evidence: Evidence) -> Section:
     if not fairness:
         blocks.append(Note("Fairness between groups of people was not examined: no column was named as sensitive (--sensitive COLUMN).", "quiet"))
     return Section("weaker", title, " ".join(said), [*blocks, *left_out(slices), *left_out(fairness)])
+
+
+def _tally(verdicts: Sequence[str]) -> str:
+    """`Of 5 comparisons between groups of people 4 show a gap and 1 shows none.`"""
+    shown, none, open_ = (sum(v == word for v in verdicts) for word in TONES)
+    parts = [f"{shown:,} show{'s' if shown == 1 else ''} a gap"] if shown else []
+    parts += [f"{none:,} show{'s' if none == 1 else ''} none"] if none else []
+    parts += [f"{open_:,} cannot be judged"] if open_ else []
+    return f"Of {words.plural(len(verdicts), 'comparison')} between groups of people {words.listed(parts)}."
 
 
 def _drivers(evidence: Evidence) -> Section:
@@ -280,6 +282,8 @@ def _drivers(evidence: Evidence) -> Section:
         if solid
         else "No column stands out from noise in the rows this was tried on."
     )
+    if explanation.left_out:
+        lead += f" Not everything was looked at: {explanation.left_out}."
     bars = driver_bars(top, explanation.noise_line)
     after = f"Method: {explanation.method}. What moves a prediction is not thereby a cause of the outcome." + (
         f" {len(explanation.drivers) - 5:,} more in the details." if len(explanation.drivers) > 5 else ""
@@ -319,7 +323,7 @@ def _not_for(evidence: Evidence) -> Section:
     order = {d.column: i for i, d in enumerate(evidence.explanation.drivers)} if evidence.explanation else {}
     ranges.sort(key=lambda c: order.get(c.name, len(order)))
     if ranges:
-        seen = words.listed([f"“{words.short(c.name, 30)}” {words.number(c.quantiles[0])} to {words.number(c.quantiles[-1])}" for c in ranges[:3]], 3)
+        seen = words.listed([f"“{words.short(c.name, 30)}” {words.reach(c.quantiles[0], c.quantiles[-1])}" for c in ranges[:3]], 3)
         items.append(Item(f"For cases unlike the table it learned from (98 of 100 rows have {seen}{', and so on' if len(ranges) > 3 else ''})."))
     if problem.time:
         items.append(Item(f"For long after the last “{words.short(problem.time, 40)}” it has seen, without watching how it does."))

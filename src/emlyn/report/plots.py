@@ -199,11 +199,20 @@ def curve(driver: Driver) -> Figure | None:
     points = [(float(x), float(y)) for x, y in driver.curve if isinstance(x, (int, float)) and not isinstance(x, bool)]
     if len(points) < 2 or len(points) < len(driver.curve):
         return None
-    axes = Axes((points[0][0], points[-1][0]), around([y for _, y in points] + [0.0]), words.short(driver.column, 40), "effect on the prediction")
+    band = [(float(low), float(high)) for low, high in driver.band]
+    reach = around([y for _, y in points] + [v for pair in band for v in pair] + [0.0])
+    axes = Axes((points[0][0], points[-1][0]), reach, words.short(driver.column, 40), "effect on the prediction")
+    if len(band) == len(points):
+        axes.band([x for x, _ in points], [low for low, _ in band], [high for _, high in band], "s1")
     axes.line([(axes.x[0], 0), (axes.x[1], 0)], "ref")
     axes.line(points, "s1")
     says = f"{words.driver_sentence(driver)} The curve shows by how much, all else as it is in the rows concerned (accumulated local effects)."
-    return Figure(words.short(driver.column, 60), says, axes.svg(says), ("value", "effect"), _table(points))
+    title = words.short(driver.column, 60)
+    if not band:
+        return Figure(title, says, axes.svg(says), ("value", "effect"), tuple((compact(x), words.number(y)) for x, y in points))
+    says += " In the band lie eight of ten single rows: where it is wide, the column works differently from row to row."
+    rows = tuple((compact(x), *(words.number(v) for v in (y, *pair))) for (x, y), pair in zip(points, band, strict=False))
+    return Figure(title, says, axes.svg(says), ("value", "effect", "10 %", "90 %"), rows)
 
 
 DRAW: dict[str, Callable[[Any, Problem], Figure]] = {

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from emlyn.core.wording import answer
 from emlyn.core.wording import number as number
 from emlyn.records.evaluation import Driver, Evaluation, Measure, Verdict
 from emlyn.records.finding import Finding
@@ -95,6 +96,13 @@ def numbers(values: Sequence[float | None]) -> list[str]:
 
 def count(value: float | None) -> str:
     return "–" if value is None else f"{round(value):,}"
+
+
+def reach(low: float, high: float) -> str:
+    """`1,680 to 33,100`; years as they are written: `1900 to 2010`."""
+    if 1500 <= low <= high <= 2200 and low == round(low) and high == round(high):
+        return f"{low:.0f} to {high:.0f}"
+    return f"{number(low)} to {number(high)}"
 
 
 def percent(share: float | None) -> str:
@@ -210,7 +218,7 @@ def score_in_words(problem: Problem, name: str, m: Measure) -> str:
 
     if name == "roc_auc":
         pair = (
-            f"one case of “{short(problem.positive, 30)}” and one of the other kind"
+            f"one case of “{short(answer(problem.positive, problem.target), 40)}” and one of the other kind"
             if problem.task == "binary"
             else "a case of one class and a case of another"
         )
@@ -323,7 +331,7 @@ def findings_of(evidence: Evidence) -> list[Finding]:
 
 def slice_sentence(problem: Problem, weak: Mapping[str, Any]) -> str:
     """A group of rows that is served worse; for numbers the typical error (root of the mean square) instead of the squared loss."""
-    loss, rest, name = weak["loss"], weak["rest"], "log loss"
+    loss, rest, name = weak["loss"], weak["rest"], "its probabilities are further from the truth, log loss"
     if problem.task == "regression":
         loss, rest, name = math.sqrt(max(loss, 0.0)), math.sqrt(max(rest, 0.0)), "typical error"
     return f"Where {weak['rule']} ({plural(weak['n'], 'row')}): {name} {number(loss)} against {number(rest)} elsewhere."

@@ -16,8 +16,9 @@ from emlyn.core.explainer import reasons
 from emlyn.core.judging.influence import influence
 from emlyn.core.judging.intervals import from_influence
 from emlyn.core.judging.metrics import Metric, metric
-from emlyn.core.judging.shapes import ICE_ROWS, STEPS, describe, effect, most_related, moving_together, with_cells
+from emlyn.core.judging.shapes import ICE_ROWS, STEPS, describe, effect, most_related, moving_together, relatedness, with_cells
 from emlyn.core.table import Table
+from emlyn.core.wording import answer
 from emlyn.records.evaluation import Driver, Explanation
 from emlyn.records.problem import Problem
 
@@ -70,7 +71,8 @@ def explain(model: Any, data: Dataset, problem: Problem, context: Context) -> Ex
     weight = None if data.weight is None else data.weight[rows]
     base = model.predict_answers(rows_dataset(table))
     looked = most_related(table, base[:, -1], MOST_COLUMNS, context.seed)
-    groups = moving_together(table.select(looked), base[:, -1])
+    strength = dict(zip(looked, relatedness(table.select(looked), base[:, -1], context.seed), strict=True))
+    groups = sorted(moving_together(table.select(looked), base[:, -1]), key=lambda names: -max(strength[n] for n in names))
     seen, repeats = _permuted(
         model, table, _Truth(m, truth, base, weight), groups, rng, until - 0.5 * seconds if math.isfinite(seconds) else math.inf
     )
@@ -80,10 +82,12 @@ def explain(model: Any, data: Dataset, problem: Problem, context: Context) -> Ex
     curves = _curves(model, table, problem, [n for g in ranked for n in g.names if g.value > line], until, each)
     drivers = tuple(_driver(g, line, cluster, curves) for g in ranked)
     moved = "fall" if m.direction == "maximize" else "rise"
-    done = f"{moved} of {m.label or m.name} when a column is permuted, {repeats} times on {len(rows):,} rows"
-    left = f"; {len(groups) - len(seen)} of {len(groups)} groups of columns left out for time" if len(seen) < len(groups) else ""
-    left += f"; the {len(looked):,} of {len(table):,} columns that go with the prediction most" if len(looked) < len(table) else ""
-    return Explanation(f"permutation importance: {done}{left}", drivers, len(rows), "the rows of the evaluation", line)
+    often = "once" if repeats == 1 else f"{repeats} times"
+    done = f"{moved} of {m.label or m.name} when a column is permuted, {often} on {len(rows):,} rows"
+    done += f"; the {len(looked):,} of {len(table):,} columns that go with the prediction most" if len(looked) < len(table) else ""
+    cut = f"there was time for the {len(seen):,} of {len(groups):,} groups of columns that go with the prediction most"
+    left = cut if len(seen) < len(groups) else ""
+    return Explanation(f"permutation importance: {done}", drivers, len(rows), "the rows of the evaluation", line, left)
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +177,7 @@ def _curves(
             continue
         shape = effect(part, name, lambda t: np.asarray(model.predict_answers(rows_dataset(t))))
         k = shape.curve.shape[1] - 1 if problem.task != "multiclass" else int(np.argmax(np.ptp(shape.curve, axis=0)))
-        what = f"the probability of {problem.classes[k]}" if problem.classes else f"the predicted {problem.target}"
+        what = f"the probability of {answer(problem.classes[k], problem.target)}" if problem.classes else f"the predicted {problem.target}"
         words = describe(shape.values, shape.curve[:, k], shape.counts, not column.coded and column.kind != "boolean", what)
         points = tuple(zip(shape.values, shape.curve[:, k].tolist(), strict=True))
         found[name] = _Curve(words, points, tuple((float(a), float(b)) for a, b in shape.band[:, :, k].T))

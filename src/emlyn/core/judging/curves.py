@@ -8,6 +8,7 @@ import numpy as np
 
 from emlyn.core.judging.decision import cost_odds, counts
 from emlyn.core.judging.reliability import bins, equal_parts, number_bins
+from emlyn.core.wording import answer
 from emlyn.records.problem import Problem
 
 MOST = 100
@@ -132,14 +133,13 @@ def natural(per: np.ndarray, label: str, target: str = "") -> dict[str, Any]:
     parts = {k: int(v) for k, v in zip(_PARTS, (whole[1].sum(), whole[:, 1].sum(), whole[1, 1], whole[1, 0]), strict=True)}
     exact = (per[1].sum(), per[:, 1].sum(), per[1, 1], per[1, 0])
     say = [f"{n:,}" if n or v == 0 else "fewer than 1" for n, v in zip(parts.values(), exact, strict=True)]
-    group = f"have {target} = {label}" if target and label.casefold() in _BARE else f"are {label}"
+    said = answer(label, target)
+    group = f"are {said}" if said == label else f"have {said}"
     text = f"Of 1,000 rows like these, {say[0]} {group}; the model flags {say[1]}, {say[2]} of them rightly; it misses {say[3]}."
     return {"of": 1000, "label": label, "target": target, "group": group, **parts, "sentence": text}
 
 
 _PARTS = ("have", "flagged", "right", "missed")
-_BARE = {"0", "1", "0.0", "1.0", "true", "false", "yes", "no", "y", "n", "t", "f"}
-"""Labels that say nothing without the name of their column."""
 
 
 def histogram(p: np.ndarray, series: dict[str, np.ndarray], of: str, count: int = 20) -> dict[str, Any]:

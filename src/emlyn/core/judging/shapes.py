@@ -55,10 +55,16 @@ def moving_together(table: Table, score: np.ndarray) -> list[list[str]]:
 
 
 def most_related(table: Table, score: np.ndarray, most: int, seed: int = 0) -> list[str]:
-    """The `most` columns that go with `score` (n,) most, in table order, judged by ranks on at most 300 rows; all where they are no more."""
+    """The `most` columns that go with `score` (n,) most, in table order; all where they are no more."""
     names = list(table)
     if len(names) <= most:
         return names
+    return [names[i] for i in np.sort(np.argsort(-relatedness(table, score, seed), kind="stable")[:most])]
+
+
+def relatedness(table: Table, score: np.ndarray, seed: int = 0) -> np.ndarray:
+    """How much each column goes with `score` (n,), one number per column, judged by ranks on at most 300 rows."""
+    names = list(table)
     rows = np.sort(np.random.default_rng(seed).permutation(table.rows)[:300])
     part, goal = table.take(rows), scipy.stats.rankdata(score[rows]) - (len(rows) + 1) / 2
     strength = np.empty(len(names))
@@ -66,7 +72,7 @@ def most_related(table: Table, score: np.ndarray, most: int, seed: int = 0) -> l
         x = scipy.stats.rankdata(_ordered(part[name], score[rows])) - (len(rows) + 1) / 2
         size = float(x @ x)
         strength[i] = abs(float(x @ goal)) / np.sqrt(size) if size > 0 else 0.0
-    return [names[i] for i in np.sort(np.argsort(-strength, kind="stable")[:most])]
+    return strength
 
 
 def effect(table: Table, name: str, predict: Predict) -> Effect:

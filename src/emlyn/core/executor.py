@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import traceback
 from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, InvalidStateError, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -17,6 +18,11 @@ import threadpoolctl
 from emlyn import plugins
 from emlyn.core.learner import Effort, never
 from emlyn.errors import OptionError
+
+ABANDONED = "it did not stop when its time was over and was left behind"
+JOB_THREAD = "emlyn-job"
+CLOSING = 5.0
+"""Seconds that threads which were asked to stop are waited for."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +69,11 @@ class Executor(Protocol):
     def cancel(self) -> None:
         """Drop what has not begun and ask what runs to stop and keep what it has."""
 
+    def abandon(self, answer: Future[Outcome]) -> None:
+        """Give up on a job that does not stop: its outcome is an error at once, its place is free for another. No effect on one that ended."""
+
     def close(self) -> None:
-        """Cancel, and give the workers back."""
+        """Cancel, and give the workers back. Waits for nothing that was abandoned."""
 
 
 def open_executor(where: str, workers: int) -> Executor | None:
@@ -108,27 +117,70 @@ def limit_threads(count: int) -> None:
 
 
 class ThreadExecutor:
-    """Jobs as threads of this process: no start-up, data is shared by being there. Training libraries release the interpreter lock."""
+    """Jobs as threads of this process: no start-up, data is shared by being there. Training libraries release the interpreter lock.
+
+    A thread cannot be killed: one that is abandoned runs on beside whatever follows and ends with the process, which does not wait for it.
+    """
 
     name = "threads"
 
     def __init__(self, workers: int = 1) -> None:
         self.workers = workers
         self._stop = threading.Event()
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="emlyn")
+        self._places = threading.Semaphore(workers)
+        self._lock = threading.Lock()
+        self._open: set[Future[Outcome]] = set()
 
     def share(self, data: Any) -> Reference:
         return Reference(data)
 
     def submit(self, job: Job) -> Future[Outcome]:
-        return self._pool.submit(run_job, job, _key, self._stop.is_set)
+        answer: Future[Outcome] = Future()
+        self._open.add(answer)
+        threading.Thread(target=self._work, args=(job, answer), name=JOB_THREAD, daemon=True).start()
+        return answer
 
     def cancel(self) -> None:
         self._stop.set()
 
+    def abandon(self, answer: Future[Outcome]) -> None:
+        self._end(answer, Outcome(None, 0.0, ABANDONED))
+
     def close(self) -> None:
         self._stop.set()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        wait(list(self._open), timeout=CLOSING)
+
+    def _work(self, job: Job, answer: Future[Outcome]) -> None:
+        self._places.acquire()
+        dropped = self._stop.is_set() or answer.done()
+        self._end(answer, Outcome(None, 0.0, "cancelled") if dropped else run_job(job, _key, self._stop.is_set))
+
+    def _end(self, answer: Future[Outcome], outcome: Outcome) -> None:
+        """The first end of a job counts, and gives its place back; what an abandoned thread comes to later goes nowhere."""
+        with self._lock:
+            if answer.done():
+                return
+            self._open.discard(answer)
+            self._places.release()
+        answer.set_result(outcome)
+
+
+def left_behind() -> bool:
+    """Is there a thread that was abandoned and still runs? Then an orderly end of the interpreter could crash in native code."""
+    return any(thread.name == JOB_THREAD for thread in threading.enumerate())
+
+
+def run_beside(job: Job, patience: float, cancelled: Callable[[], bool]) -> Outcome:
+    """Run one job in a thread of its own for at most `patience` seconds, then go on without it."""
+    executor = ThreadExecutor()
+    answer, until = executor.submit(job), time.monotonic() + patience
+    while not answer.done():
+        wait([answer], timeout=0.2)
+        if cancelled():
+            executor.cancel()
+        if time.monotonic() > until:
+            executor.abandon(answer)
+    return answer.result()
 
 
 class ProcessExecutor:
@@ -163,8 +215,24 @@ class ProcessExecutor:
         with self._lock:
             self._retire()
 
+    def abandon(self, answer: Future[Outcome]) -> None:
+        """Its process is killed; the other jobs of that pool begin anew."""
+        if answer.done():
+            return
+        with self._lock:
+            pool, self._pool = self._pool, None
+        self._settle(answer, Outcome(None, 0.0, ABANDONED))
+        if pool is not None:
+            for process in list((pool._processes or {}).values()):  # public as kill_workers from Python 3.14 on
+                process.kill()
+
     def close(self) -> None:
         self.cancel()
+
+    @staticmethod
+    def _settle(answer: Future[Outcome], outcome: Outcome) -> None:
+        with contextlib.suppress(InvalidStateError):  # abandoned before
+            answer.set_result(outcome)
 
     def _running(self) -> ProcessPoolExecutor:
         if self._pool is None:
@@ -177,18 +245,18 @@ class ProcessExecutor:
     def _arrived(self, job: Job, answer: Future[Outcome], done: Future[Outcome]) -> None:
         """A process that died takes every job of its pool along; each is tried once more in a process of its own, which shows whose fault it was."""
         if done.cancelled():
-            answer.set_result(Outcome(None, 0.0, "cancelled"))
+            self._settle(answer, Outcome(None, 0.0, "cancelled"))
         elif done.exception() is None:
-            answer.set_result(done.result())
-        else:
+            self._settle(answer, done.result())
+        elif not answer.done():
             threading.Thread(target=self._alone, args=(job, answer), daemon=True).start()
 
     def _alone(self, job: Job, answer: Future[Outcome]) -> None:
         with self._fresh(1) as pool:
             try:
-                answer.set_result(pool.submit(_run_in_process, job).result())
+                self._settle(answer, pool.submit(_run_in_process, job).result())
             except BrokenProcessPool as error:
-                answer.set_result(Outcome(None, 0.0, f"its process ended: {error}"))
+                self._settle(answer, Outcome(None, 0.0, f"its process ended: {error}"))
 
     def _retire(self) -> None:
         if self._pool is not None:

@@ -46,7 +46,11 @@ class Fitted(Protocol):
 
 
 class Learner(Protocol):
-    """Stateless: settings travel in the recipe, what was learned in the fitted model."""
+    """Stateless: settings travel in the recipe, what was learned in the fitted model.
+
+    A learner may also say `bytes_per_cell`, a float: what a fit takes per cell of the encoded table. Without, 16 are expected; what would not fit
+    into the memory that is left is not begun.
+    """
 
     name: str
     tasks: tuple[str, ...]

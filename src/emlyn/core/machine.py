@@ -24,6 +24,8 @@ PACKAGES = (
     "torch",
 )
 CGROUP = Path("/sys/fs/cgroup")
+LEAST_MEMORY = 64 << 20
+"""Bytes that are always taken for granted: a small table is trained on even where the limit is below what the libraries themselves hold."""
 
 
 def usable_cores() -> int:
@@ -46,6 +48,14 @@ def usable_memory() -> int:
         room = max(0, int(limit) - int(used))
         found = min(found, room) if found else room
     return found
+
+
+def memory_left(limit: int) -> int:
+    """Bytes that may still be taken: what is left of `limit` (0: no limit) after what this process holds, and of what the machine has."""
+    held = _read(Path("/proc/self/statm")).split()
+    own = int(held[1]) * os.sysconf("SC_PAGE_SIZE") if len(held) > 1 else 0
+    rooms = [room for room in (limit - own if limit else 0, usable_memory()) if room]
+    return max(min(rooms, default=0), LEAST_MEMORY if rooms else 0)
 
 
 def busy_share(pause: float = 0.05) -> float:

@@ -54,6 +54,12 @@ class RayExecutor:
         for task in tasks:
             self._ray.cancel(task, force=False)
 
+    def abandon(self, answer: Future[Outcome]) -> None:
+        with self._lock:
+            tasks = [task for task, waiting in self._waiting.items() if waiting is answer]
+        for task in tasks:
+            self._ray.cancel(task, force=True)
+
     def close(self) -> None:
         self.cancel()
 

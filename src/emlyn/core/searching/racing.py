@@ -11,7 +11,7 @@ import numpy as np
 
 from emlyn.core.judging.metrics import log_loss_rows, squared_rows
 from emlyn.core.searching.ensembling import blend, quick_weights
-from emlyn.core.searching.trials import Candidate, Trials
+from emlyn.core.searching.trials import Candidate, FoldResult, Trials
 
 FEWEST = 300
 """Units below which nobody is let go: such folds say little and cost little."""
@@ -48,6 +48,19 @@ def hopeless(trials: Trials, candidate: Candidate, rivals: Sequence[Candidate]) 
     if quick_weights(predictions, truth, trials.metric)[0] > TELLING:
         return ""
     return f"worse than {rivals[best].recipe.name} by {worse / max(noise, 1e-12):.1f} standard errors, and adds nothing to an ensemble"
+
+
+def unlearned(trials: Trials, result: FoldResult) -> bool:
+    """Did the deadline cut this fit before it answers better than the constant that its fit rows suggest? Such a fit is no result."""
+    if result.complete or result.recipe.learner == "baseline":
+        return False
+    fold = trials.folds[result.fold]
+    known = np.asarray(fold.fit.answers)
+    classes = trials.data.classes
+    constant = np.bincount(known, minlength=classes) / max(len(known), 1) if classes else np.array([known.mean()])
+    rows = log_loss_rows if classes else squared_rows
+    floor = rows(fold.truth, np.broadcast_to(constant, (len(fold.truth), len(constant))))
+    return bool(rows(fold.truth, result.prediction).mean() >= floor.mean())
 
 
 def ensemble_loss(trials: Trials, candidates: Sequence[Candidate]) -> tuple[float, float]:

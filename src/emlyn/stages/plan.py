@@ -10,6 +10,7 @@ import numpy as np
 from emlyn import plugins
 from emlyn.context import Context
 from emlyn.core.dataset import Dataset
+from emlyn.core.machine import memory_left
 from emlyn.core.searching.costs import Costs, costs_of
 from emlyn.core.searching.trials import ready
 from emlyn.errors import Unavailable
@@ -18,6 +19,9 @@ from emlyn.records.plan import Plan, Recipe
 from emlyn.records.problem import Problem, SplitRule
 
 FEW = 300
+LEAST_SAMPLE = 1_000
+MEMORY_SHARE = 0.4
+"""Share of the memory left that the least learner may need on the rows that recipes are chosen on."""
 SAMPLE_FROM = 300_000
 """Rows from which recipes are chosen on a sample; the members of the final ensemble are learned on all that fits."""
 
@@ -33,7 +37,7 @@ def plan(problem: Problem, data: Dataset, options: TrainOptions, context: Contex
     if options.trials is not None:
         recipes = recipes[: max(1, options.trials)]
     seconds = math.inf if options.trials is not None else context.budget.until("search")
-    sample = SAMPLE_FROM // 2 if len(data) > SAMPLE_FROM else 0
+    sample = _sample(len(data), recipes, costs, memory_left(context.memory))
     if sample:
         costs = replace(costs, rows=sample)
     why = "as in the run that this one goes on from"
@@ -43,6 +47,15 @@ def plan(problem: Problem, data: Dataset, options: TrainOptions, context: Contex
     made = Plan(recipes, folds, why, sample=sample, threads=context.threads, refit=refit, max_latency=options.max_latency, trials=options.trials)
     context.emit("plan", f"{len(recipes)} recipes on {folds} folds: {why}", recipes=[r.name for r in recipes], folds=folds)
     return made
+
+
+def _sample(n: int, recipes: tuple[Recipe, ...], costs: Costs, memory: int) -> int:
+    """Rows to choose recipes on, 0 for all: fewer where there are many, and where not even the least learner would find its memory."""
+    learned = [r for r in recipes if r.learner != "baseline"]
+    rows = n if n <= SAMPLE_FROM else SAMPLE_FROM // 2
+    while memory and learned and rows > LEAST_SAMPLE and min(replace(costs, rows=rows).memory(r) for r in learned) > MEMORY_SHARE * memory:
+        rows //= 2
+    return rows if rows < n else 0
 
 
 def portfolio(problem: Problem, data: Dataset, costs: Costs, context: Context) -> tuple[Recipe, ...]:

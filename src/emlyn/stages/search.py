@@ -19,11 +19,11 @@ import numpy as np
 from emlyn import plugins
 from emlyn.context import Context
 from emlyn.core.dataset import Dataset
-from emlyn.core.executor import Executor, Job, Outcome, Reference, ThreadExecutor
-from emlyn.core.machine import busy_share, usable_memory
+from emlyn.core.executor import ABANDONED, Executor, Job, Outcome, Reference, ThreadExecutor
+from emlyn.core.machine import busy_share, memory_left
 from emlyn.core.searching.costs import Costs, costs_of
 from emlyn.core.searching.proposals import Proposals
-from emlyn.core.searching.racing import ensemble_loss, hopeless
+from emlyn.core.searching.racing import ensemble_loss, hopeless, unlearned
 from emlyn.core.searching.trials import Candidate, FoldResult, Past, Trials, answer, asked, learn, ready
 from emlyn.records.codec import digest
 from emlyn.records.journal import Entry
@@ -40,6 +40,8 @@ RESERVE = (0.4, 0.04)
 """Seconds, and share of the search's time, kept for the ensemble."""
 REFIT_SHARE = 0.35
 """Share of the search's time kept where members are learned once more on all rows."""
+MEMORY_SHARE = 0.8
+"""Share of the memory left that running jobs may be expected to take."""
 PERFECT = 1e-9
 VARY_FROM = 5.0
 """Seconds left below which no variation is begun."""
@@ -47,6 +49,11 @@ TRIES = 5
 """Variations drawn before it is taken for granted that none fits into the time left."""
 PATIENCE = 15
 LEAST_GAIN = 0.05
+POLL = 0.2
+OVERRUN, PATIENT = 3.0, 2.0
+"""A job is given up after so many times its seconds and so many seconds more: reading answers, and a busy machine, take their time too."""
+GRACE, GRACE_SHARE = 0.5, 0.02
+"""Seconds, or share of the budget where that is more, after the search's end at which jobs that still run are given up."""
 
 
 def search(plan: Plan, data: Dataset, problem: Problem, context: Context, past: Past | None = None) -> Trials:
@@ -91,6 +98,8 @@ class Flight:
     fold: int
     """-1: the whole candidate is being read at its cross-fitted steps."""
     future: Future[Outcome]
+    due: float = math.inf
+    """Seconds since the run's start at which it is given up: it was told to stop long before."""
 
 
 @dataclass
@@ -110,6 +119,10 @@ class Race:
     """Variations in a row that brought the ensemble nothing."""
     mixed: float = math.inf
     """Loss of the ensemble so far."""
+    asked: float = math.inf
+    """When it was asked to stop."""
+    unruly: set[str] = field(default_factory=set)
+    """Learners that do not stop when they should: they are not begun again."""
 
     def __post_init__(self) -> None:
         data = self.trials.data
@@ -119,7 +132,7 @@ class Race:
         self.threads = max(1, self.plan.threads // self.executor.workers)
         self.shared: dict[int, Reference] = {}
         self.queue: deque[Recipe] = deque(self.plan.recipes)
-        self.memory = self.context.memory or usable_memory()
+        self.memory = memory_left(self.context.memory)
         self.learners: dict[str, Any] = {learner.name: learner for learner in plugins.collect("learners")}
 
     def _window(self) -> float:
@@ -164,15 +177,23 @@ class Race:
 
     def _landed(self) -> list[Flight]:
         """Flights that ended. Without a clock: the oldest alone, so that every decision rests on the same results run after run."""
-        if not self.flying:
-            return []
-        if not self.timed:
-            self.flying[0].future.result()
-            return [self.flying.pop(0)]
-        wait([f.future for f in self.flying], timeout=1.0, return_when=FIRST_COMPLETED)
-        done = [f for f in self.flying if f.future.done()]
-        self.flying = [f for f in self.flying if not f.future.done()]
+        watched = self.flying if self.timed else self.flying[:1]
+        wait([f.future for f in watched], timeout=POLL, return_when=FIRST_COMPLETED)
+        self._give_up()
+        done = [f for f in watched if f.future.done()]
+        self.flying = [f for f in self.flying if f not in done]
         return done
+
+    def _give_up(self) -> None:
+        """Go on without the jobs that did not stop: long after their time, at the deadline where there is a model, soon after a wish to stop."""
+        now = self.context.budget.spent
+        if self.context.cancel.is_set():
+            self.asked = min(self.asked, now)
+        grace = max(GRACE, GRACE_SHARE * self.context.budget.seconds)
+        late = now > self.asked + PATIENT or (self.left < -grace and (bool(self.trials.usable()) or self.context.budget.left < 0))
+        for flight in self.flying:
+            if late or now > flight.due:
+                self.executor.abandon(flight.future)
 
     # what to do next
 
@@ -185,13 +206,15 @@ class Race:
             if candidate.status != "racing" or not candidate.results:
                 continue
             missing = [k for k in range(len(self.trials.folds)) if k not in candidate.results and (candidate.recipe.name, k) not in busy]
+            if missing and not self._beside(candidate.recipe):
+                return None
             if missing and self._fits(candidate.recipe, len(missing)):
                 return self._submit(candidate, missing[0], len(missing))
             if missing:
                 self._stop(candidate, "the time left would not have sufficed")
         if not self.timed and self.flying:
             return None
-        while self.queue:
+        while self.queue and self._beside(self.queue[0]):
             candidate = Candidate(self.queue.popleft())
             self.trials.candidates.append(candidate)
             if reason := self._refused(candidate.recipe):
@@ -199,7 +222,7 @@ class Race:
                 continue
             candidate.status = "racing"
             return self._submit(candidate, 0, len(self.trials.folds))
-        return self._vary()
+        return None if self.queue else self._vary()
 
     def _vary(self) -> Flight | None:
         """After the portfolio: a variation of what carries the ensemble, while that still brings something."""
@@ -211,7 +234,7 @@ class Race:
         self.proposals = self.proposals or Proposals(self.trials, self.context.seed)
         for _ in range(TRIES):
             recipe = self.proposals.propose()
-            if recipe is not None and not self._refused(recipe):
+            if recipe is not None and not self._refused(recipe) and self._beside(recipe):
                 candidate = Candidate(recipe, status="racing")
                 self.trials.candidates.append(candidate)
                 return self._submit(candidate, 0, len(self.trials.folds))
@@ -219,12 +242,22 @@ class Race:
 
     def _refused(self, recipe: Recipe) -> str:
         """Why a recipe is not even begun."""
-        if self.memory and self.costs.memory(recipe) * self.executor.workers > 0.8 * self.memory:
-            return f"it would take about {self.costs.memory(recipe) / 2**30:.1f} GiB of memory"
+        if recipe.learner in self.unruly:
+            return f"{recipe.learner} did not stop when its time was over"
+        if self.memory and recipe.learner != "baseline" and self._needs(recipe) > MEMORY_SHARE * self.memory:
+            return f"it would take about {self._needs(recipe) / 2**30:.1f} GiB of memory, {self.memory / 2**30:.1f} are left"
         worth = WORTH if self.costs.measured(recipe) else WORTH / 2
         if self.timed and self.trials.usable() and worth * self.costs.expect(recipe) > self._limit(len(self.trials.folds)):
             return "the time left would not have sufficed"
         return ""
+
+    def _needs(self, recipe: Recipe) -> int:
+        return self.costs.memory(recipe, getattr(self.learners[recipe.learner], "bytes_per_cell", None))
+
+    def _beside(self, recipe: Recipe) -> bool:
+        """Is there memory for it beside what runs?"""
+        taken = sum(self._needs(f.candidate.recipe) for f in self.flying)
+        return not self.flying or not self.memory or taken + self._needs(recipe) <= MEMORY_SHARE * self.memory
 
     def _limit(self, folds: int) -> float:
         """Seconds each fold of a new recipe may take: two fifths of the time left while a learner is still untried, nearly all of it after."""
@@ -248,7 +281,7 @@ class Race:
                 candidate.limit_s = self._limit(open_folds)
             seconds = max(0.2, min((self.left - 0.1) / (1 + self._reading(recipe.learner)), candidate.limit_s))
         job = Job(learn, (self.learners[recipe.learner], recipe, self._share(fold)), seconds, self.threads, self._seed(fold))
-        return Flight(candidate, fold, self.executor.submit(job))
+        return Flight(candidate, fold, self.executor.submit(job), self.context.budget.spent + OVERRUN * seconds + PATIENT)
 
     def _reading(self, learner: str) -> float:
         """Seconds of answering per second of learning, as seen so far: each fold is read when learned and, all in one job, at the chosen steps."""
@@ -268,6 +301,8 @@ class Race:
     def _take(self, flight: Flight) -> None:
         candidate, outcome = flight.candidate, flight.future.result()
         if outcome.error:
+            if outcome.error == ABANDONED:
+                self.unruly.add(candidate.recipe.learner)
             candidate.status, candidate.note = ("stopped", "cancelled") if outcome.error == "cancelled" else ("failed", outcome.error)
             self._tell(candidate, outcome.error)
             return
@@ -276,6 +311,9 @@ class Race:
             self._finish(candidate)
             return
         result: FoldResult = replace(outcome.value, recipe=candidate.recipe)
+        if unlearned(self.trials, result):
+            self._stop(candidate, "the deadline came before it had learned more than a constant")
+            return
         candidate.results[result.fold] = result
         self.costs.learn(candidate.recipe, outcome.seconds)
         if self.past.keep is not None:

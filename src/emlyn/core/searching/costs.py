@@ -57,11 +57,12 @@ class Costs:
             for name in (recipe.name, recipe.learner):
                 self._seen.setdefault(name, []).append(math.log(max(seconds, 1e-4) / _effort(recipe)))
 
-    def memory(self, recipe: Recipe) -> int:
-        """Bytes that one fold will take: its table, its answers and, for boosters, their gradients."""
+    def memory(self, recipe: Recipe, per_cell: float | None = None) -> int:
+        """Bytes that one fold will take: its table (`per_cell` bytes a cell where the learner says so itself), its answers, boosters' gradients."""
         width = max(1, self.classes)
         gradients = 2 * width if recipe.learner in ("lightgbm", "catboost", "xgboost") else 0
-        return int(self.rows * (self.columns * _BYTES_PER_CELL.get(recipe.learner, 16.0) + 8 * (2 * width + gradients)))
+        per_cell = _BYTES_PER_CELL.get(recipe.learner, 16.0) if per_cell is None else per_cell
+        return int(self.rows * (self.columns * per_cell + 8 * (2 * width + gradients)))
 
 
 def _effort(recipe: Recipe) -> float:

@@ -101,7 +101,9 @@ def test_a_perfect_model_ends_the_search():
 
 
 def test_a_recipe_too_large_for_the_memory_is_refused_with_the_reason():
-    found = by_name(run([toys.Ridge()], memory=1_000))
+    greedy = toys.Ridge()
+    greedy.bytes_per_cell = 1e7
+    found = by_name(run([toys.Prior(), greedy], memory=1 << 30))
     assert found["ridge"].status == "stopped"
     assert "memory" in found["ridge"].note
 

@@ -12,9 +12,11 @@ import numpy as np
 from emlyn import plugins
 from emlyn.context import Context
 from emlyn.core.dataset import Dataset
-from emlyn.core.executor import Job, run_job
+from emlyn.core.executor import Job, run_beside
 from emlyn.core.learner import Effort, Fitted, Learner
+from emlyn.core.machine import memory_left
 from emlyn.core.models.model import Member, Model
+from emlyn.core.searching.costs import costs_of
 from emlyn.core.searching.ensembling import blend
 from emlyn.core.searching.proposals import ensemble_weights
 from emlyn.core.searching.selection import OutOfFold, chosen
@@ -24,6 +26,8 @@ from emlyn.records.journal import Entry
 from emlyn.records.plan import Recipe
 from emlyn.records.problem import Problem
 
+MEMORY_SHARE = 0.8
+"""Share of the memory left that learning on all rows may be expected to take."""
 REFIT_STEPS = 1.1
 """A model of all rows gets this many times the rounds that were best on a part of them."""
 
@@ -80,13 +84,25 @@ def _refitted(member: Member, candidate: Candidate, trials: Trials, data: Datase
         context.emit("note", f"no time to learn {member.recipe.name} once more on all rows: its fold models are kept")
         return member
     recipe = replace(member.recipe, params={**member.recipe.params, **slowest.settled})
+    data = _that_fit(recipe, data, context)
     wanted = None if steps is None else math.ceil(REFIT_STEPS * steps)
     job = Job(refit, (plugins.find("learners", recipe.learner), recipe, data), left, context.threads, trials.seed, wanted)
-    outcome = run_job(job, lambda data: data, context.cancel.is_set)
+    outcome = run_beside(job, 1.2 * left + 1.0, context.cancel.is_set)
     if outcome.error:
         context.emit("note", f"{member.recipe.name} could not be learned on all rows: {outcome.error}")
         return member
     return replace(member, fitted=(outcome.value,))
+
+
+def _that_fit(recipe: Recipe, data: Dataset, context: Context) -> Dataset:
+    """As many rows as the memory left suffices for, drawn evenly; all of them where that is known to be enough."""
+    learner, memory = plugins.find("learners", recipe.learner), memory_left(context.memory)
+    needed = replace(costs_of(data, 1, fixed=True), rows=len(data)).memory(recipe, getattr(learner, "bytes_per_cell", None))
+    if not memory or needed <= MEMORY_SHARE * memory:
+        return data
+    rows = max(1, int(len(data) * MEMORY_SHARE * memory / needed))
+    context.emit("note", f"{recipe.name} is learned on {rows:,} of {len(data):,} rows, drawn evenly: all of them would take {needed / 2**30:.1f} GiB")
+    return data.take(np.sort(np.random.default_rng(context.seed).choice(len(data), rows, replace=False)))
 
 
 def refit(learner: Learner, recipe: Recipe, data: Dataset, effort: Effort) -> Fitted:

@@ -9,6 +9,7 @@ import threading
 import time
 
 import httpx
+import numpy as np
 import pytest
 
 from emlyn.doors.server.app import doors
@@ -344,26 +345,94 @@ def test_openapi_describes_every_route_and_every_column_with_an_example_that_wor
 
 
 def test_openapi_holds_against_a_hostile_client(found):
-    """schemathesis over our own document: no 5xx, no undeclared status, replies as described."""
-    schemathesis = pytest.importorskip("schemathesis")
+    """Every check of schemathesis over our own document, but two: a bad row among others is answered in its place rather than refused, and
+    some rules (as many keys as rows, a shape that fits its data) have no word in JSON Schema."""
+    schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed: pip install 'emlyn[dev]'")
     schema = schemathesis.openapi.from_dict(openapi(found.service.pool, list(doors(found.service.settings))))
     from hypothesis import HealthCheck, given, settings
-    from schemathesis.checks import load_all_checks
-    from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
+    from schemathesis.checks import CHECKS, load_all_checks
 
     load_all_checks()
+    left_out = {"negative_data_rejection", "positive_data_acceptance"}
+    checks = [check for check in CHECKS.get_all() if check.__name__ not in left_out]
+    assert len(checks) > 8
     headers = {"Authorization": f"Bearer {found.secrets['all']}"}
     with running(found) as address:
         for operation in schema.get_all_operations():
 
-            @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+            @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck), database=None)
             @given(case=operation.ok().as_strategy())
             def holds(case):
                 response = case.call(base_url=address, headers=headers)
-                assert response.status_code < 500
-                case.validate_response(response, checks=[status_code_conformance, response_schema_conformance, content_type_conformance])
+                case.validate_response(response, checks=checks)
 
             holds()
+
+
+# what the platforms' own clients do
+
+
+def test_mlflow_s_own_client_is_answered(found):
+    client = pytest.importorskip("mlflow.pyfunc.scoring_server.client", reason="mlflow is not installed: pip install 'emlyn[mlflow]'")
+    pandas = pytest.importorskip("pandas")
+    made = kit(None, settings=Settings(poll_s=0, open=("mlflow",)))
+    with running(made) as address:
+        host, _, port = address.removeprefix("http://").partition(":")
+        theirs = client.ScoringServerClient(host, port)
+        theirs.ping()
+        assert theirs.get_version()
+        told = theirs.invoke(pandas.DataFrame([ROW, {**ROW, "age": 20}])).get_predictions()
+    assert [p["yes"] for p in told["probabilities"]] == pytest.approx([probability(ROW), probability({**ROW, "age": 20})], rel=1e-12)
+
+
+TENSOR = {"name": str, "shape": list, "datatype": str, "data": list}
+V2 = {  # the objects of the specification's OpenAPI document: members, which of them must be there, and their types
+    "server": ({"name": str, "version": str, "extensions": list}, ["name", "version", "extensions"]),
+    "model": ({"name": str, "versions": list, "platform": str, "inputs": list, "outputs": list}, ["name", "platform"]),
+    "answer": ({"model_name": str, "model_version": str, "id": str, "parameters": dict, "outputs": list}, ["model_name", "outputs"]),
+    "tensor": ({**TENSOR, "parameters": dict}, ["name", "shape", "datatype", "data"]),
+    "described": ({"name": str, "datatype": str, "shape": list, "parameters": dict}, ["name", "datatype", "shape"]),
+    "error": ({"error": str}, ["error"]),
+}
+
+
+def fits(what, kind):
+    members, required = V2[kind]
+    assert set(required) <= set(what) <= set(members), (kind, what)
+    assert all(type(what[name]) is members[name] for name in what)
+    assert all(type(value) in (str, int, float, bool) for value in what.get("parameters", {}).values())
+    assert all(type(n) is int for n in what.get("shape", ()))
+    return what
+
+
+def test_v2_replies_are_the_objects_of_the_specification(found):
+    for path in ("/v2", "/v2/"):
+        fits(call(found, "GET", path).json(), "server")
+    for name in ("churn", "price"):
+        said = fits(call(found, "GET", f"/v2/models/{name}").json(), "model")
+        for tensor in said["inputs"] + said["outputs"]:
+            fits(tensor, "described")
+        for reply in (
+            post(found, f"/v2/models/{name}/infer", {"id": "7", "inputs": tensors([ROW, ROW])}),
+            post(found, f"/v2/models/{name}/versions/1/infer", {"inputs": tensors([ROW]), "outputs": [{"name": "predict"}]}),
+        ):
+            for tensor in fits(reply.json(), "answer")["outputs"]:
+                fits(tensor, "tensor")
+                assert len(tensor["data"]) == int(np.prod(tensor["shape"]))
+    fits(call(found, "GET", "/v2/models/nobody").json(), "error")
+    fits(post(found, "/v2/models/churn/infer", {}).json(), "error")
+
+
+def test_binary_tensors_are_refused_in_words(found):
+    """The binary data extension is not among the `extensions` that /v2 lists, so a client has no reason to send it."""
+    raw = json.dumps({"inputs": tensors([ROW])}).encode()
+    headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(raw))}
+    reply = call(found, "POST", "/v2/models/churn/infer", content=raw + b"\0" * 8, headers=headers)
+    assert reply.status_code == 415
+    inputs = [{"name": "age", "shape": [1], "datatype": "FP64", "parameters": {"binary_data_size": 8}}]
+    reply = post(found, "/v2/models/churn/infer", {"inputs": inputs})
+    assert reply.status_code == 400
+    assert "binary tensors are not read" in reply.json()["error"]
 
 
 # hot swap, canary and shadow over the wire

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
+from emlyn import __version__
 from emlyn.doors.server.door import Call, Door, reply
 from emlyn.doors.server.problems import Problem
 from emlyn.service.service import Service
@@ -35,6 +36,11 @@ async def ping(call: Call) -> Response:
     return Response(b"\n", 200, media_type="application/json")
 
 
+async def version(call: Call) -> Response:
+    """What MLflow's client asks for: the version of what answers."""
+    return Response(__version__, media_type="text/plain")
+
+
 DOORS = (
     Door("GET", "/livez", live, "public", summary="The process is up"),
     Door("GET", "/readyz", ready, "public", summary="A model is loaded and the log can be written"),
@@ -42,4 +48,5 @@ DOORS = (
     Door("GET", "/startupz", ready, "public", summary="The same as /readyz"),
     Door("GET", "/ping", ping, "public", summary="SageMaker's and MLflow's health check"),
     Door("GET", "/health", ping, "public", summary="MLflow's health check"),
+    Door("GET", "/version", version, "read", ("mlflow",), summary="The version of emlyn, where MLflow's client asks for one"),
 )

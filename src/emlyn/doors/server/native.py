@@ -212,7 +212,7 @@ def _keys(keys: Any, rows: int) -> tuple[str | None, ...]:
         return ()
     if not isinstance(keys, list) or len(keys) != rows:
         raise Problem(400, "'keys' is not a list with one key per row", allowed=f"{rows} texts or nulls")
-    if any(not isinstance(k, str | int | None) or len(str(k)) > 512 for k in keys):
+    if any(not isinstance(k, str | int | None) or isinstance(k, bool) or len(str(k)) > 512 for k in keys):
         raise Problem(400, "'keys' holds something that is not a text", allowed="texts of at most 512 characters, or nulls")
     return tuple(None if k is None else str(k) for k in keys)
 

@@ -11,12 +11,14 @@ from emlyn import __version__
 from emlyn.core.tables.contract_export import to_json_schema
 from emlyn.doors.server.door import Call, Door, reply
 from emlyn.doors.server.problems import as_v2_error
+from emlyn.doors.server.v2 import DATATYPES
 from emlyn.records.data_card import Contract
 from emlyn.service.pool import Pool
 from emlyn.service.scorer import example_row
 
 TEXT = {"type": "string"}
 NUMBER = {"type": "number"}
+NAME = {"type": ["string", "integer"], "maxLength": 512}
 
 
 async def document(call: Call) -> Response:
@@ -53,7 +55,7 @@ def operation(door: Door, contract: Contract | None) -> dict[str, Any]:
         failed["content"]["application/json"] = {"schema": ref("V2Error")}
     found: dict[str, Any] = {
         "summary": door.summary,
-        "operationId": f"{door.method.lower()}_{re.sub(r'[^A-Za-z0-9]+', '_', door.path).strip('_')}",
+        "operationId": f"{door.method.lower()}{re.sub(r'[^A-Za-z0-9]+', '_', door.path)}",
         "responses": {"200": ok, "4XX": failed, "5XX": failed},
     }
     if names:
@@ -86,7 +88,15 @@ def body_of(door: Door, contract: Contract | None) -> dict[str, Any] | None:
     if door.path != "/invocations":
         return _json(schema, {"instances": [row]})
     csv = ",".join(str(row[n]) for n in row)
-    return {**_json({"type": "object"}, {"dataframe_records": [row]}), "text/csv": {"schema": TEXT, "example": csv}}
+    return {**_json(forms(rows), {"dataframe_records": [row]}), "text/csv": {"schema": TEXT, "example": csv}}
+
+
+def forms(rows: dict[str, Any]) -> dict[str, Any]:
+    """MLflow's four documents, one at a time, with TensorFlow Serving's columns of cells and SageMaker's features among them."""
+    split = _object(["columns", "data"], columns={"type": "array", "items": TEXT}, data={"type": "array", "items": {"type": "array"}})
+    named = {"oneOf": [rows, {"type": "array", "items": {"type": "array"}}, {"type": "object", "additionalProperties": {"type": "array"}}]}
+    found = {"dataframe_split": split, "dataframe_records": rows, "instances": named, "inputs": named}
+    return {**_object([], **found, params={}), "additionalProperties": False, "oneOf": [{"required": [form]} for form in found]}
 
 
 def datatype_of(value: Any) -> str:
@@ -114,6 +124,7 @@ def _object(required: list[str], **properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": required}
 
 
+WHO = {**NAME, "minLength": 1}
 _SIDE = {"oneOf": [{"type": "null"}, _object(["version", "share"], version=TEXT, share={"type": "number", "minimum": 0, "maximum": 1})]}
 _ISSUE = _object(["column", "problem", "allowed", "code"], column=TEXT, value=TEXT, problem=TEXT, allowed=TEXT, code=TEXT)
 SCHEMAS: dict[str, Any] = {
@@ -121,9 +132,13 @@ SCHEMAS: dict[str, Any] = {
         **_object(
             ["rows"],
             rows={"type": "array", "items": ref("Row")},
-            model=TEXT,
-            version=TEXT,
-            keys={"type": "array", "items": {"type": ["string", "null"]}},
+            model=NAME,
+            version=NAME,
+            keys={
+                "type": "array",
+                "items": {"type": ["string", "integer", "null"], "maxLength": 512},
+                "description": "As many as there are rows: your own key of each, by which true labels may come later.",
+            },
             reasons={"type": ["boolean", "integer"], "minimum": 0, "maximum": 50},
         ),
         "additionalProperties": False,
@@ -146,7 +161,10 @@ SCHEMAS: dict[str, Any] = {
         ["labels"],
         labels={
             "type": "array",
-            "items": _object(["label"], prediction_id=TEXT, key=TEXT, model=TEXT, label={"type": ["string", "number", "boolean"]}),
+            "items": {
+                **_object(["label"], prediction_id=WHO, key=WHO, model=NAME, label={"type": ["string", "number", "boolean"]}),
+                "oneOf": [{"required": ["prediction_id"]}, {"required": ["key"]}],
+            },
         },
     ),
     "Accepted": _object(["accepted", "unknown"], accepted={"type": "integer"}, unknown={"type": "array", "items": TEXT}),
@@ -155,13 +173,17 @@ SCHEMAS: dict[str, Any] = {
         ["inputs"], id=TEXT, inputs={"type": "array", "items": ref("Tensor"), "minItems": 1}, outputs={"type": "array", "items": {"type": "object"}}
     ),
     "Tensor": _object(
-        ["name", "shape", "datatype", "data"], name=TEXT, shape={"type": "array", "items": {"type": "integer"}}, datatype=TEXT, data={"type": "array"}
+        ["name", "shape", "datatype", "data"],
+        name=TEXT,
+        shape={"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "maxItems": 2},
+        datatype={"enum": sorted(DATATYPES)},
+        data={"type": "array"},
     ),
     "Inferred": _object(["model_name", "outputs"], model_name=TEXT, model_version=TEXT, id=TEXT, outputs={"type": "array", "items": ref("Tensor")}),
     "V2Error": _object(["error"], error=TEXT),
     "Problem": _object(["type", "title", "status"], type=TEXT, title=TEXT, status={"type": "integer"}, detail=TEXT, allowed=TEXT, next=TEXT),
 }
-OTHER_TYPES = {"/metrics": "text/plain", "/docs": "text/html"}
+OTHER_TYPES = {"/metrics": "text/plain", "/version": "text/plain", "/docs": "text/html"}
 REPLIES = {
     "/v1/predict": "Answers",
     "/v1/feedback": "Accepted",

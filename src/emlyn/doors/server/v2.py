@@ -181,6 +181,7 @@ def _door(method: str, path: str, handler: Any, access: Any, summary: str) -> Do
 
 DOORS = (
     _door("GET", "/v2", server, "read", "server metadata"),
+    _door("GET", "/v2/", server, "read", "server metadata, as the specification's OpenAPI document writes the path"),
     _door("GET", "/v2/health/live", live, "public", "the server is alive"),
     _door("GET", "/v2/health/ready", ready, "public", "every model is ready"),
     _door("POST", "/v2/models/{model}/infer", infer, "predict", "infer"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,12 +13,15 @@ from typing import Any
 import numpy as np
 
 from emlyn import plugins
-from emlyn.context import Context
+from emlyn.context import Context, shares_of
 from emlyn.core.auditing.orders import order_rules
 from emlyn.core.auditing.structure import answers_column, time_seconds
 from emlyn.core.dataset import Dataset, rows_dataset
 from emlyn.core.judging.decision import choose_threshold
+from emlyn.core.judging.fairness_limit import limit_of
+from emlyn.core.judging.sections import sensitive_groups
 from emlyn.core.machine import describe_machine, package_versions
+from emlyn.core.models.fold_models import left_out
 from emlyn.core.models.model import Model
 from emlyn.core.reader import Read, read
 from emlyn.core.searching.ensembling import blend
@@ -42,9 +46,10 @@ from emlyn.stages.audit import audit as audit_stage
 from emlyn.stages.audit import compare
 from emlyn.stages.deepen import deepen
 from emlyn.stages.ensemble import ensemble
-from emlyn.stages.evaluate import conclude, deepened, evaluate_oof, evaluate_rows, evaluate_sealed
+from emlyn.stages.evaluate import conclude, deepened, evaluate_oof, evaluate_rows, evaluate_sealed, evaluate_stored
 from emlyn.stages.explain import explain
 from emlyn.stages.frame import frame, target_rows
+from emlyn.stages.fair import Fair, judged, keep_within, limit_section, reweighed, weigh
 from emlyn.stages.package import package
 from emlyn.stages.plan import plan
 from emlyn.stages.profile import profile
@@ -86,6 +91,16 @@ class Prepared:
 
 
 def train(source: Any, options: TrainOptions, context: Context, draw: Callable[[Evidence], str]) -> Trained:
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """The model and the trials it was made of; with a fairness limit also those on reweighed rows, and the way chosen."""
+
+    model: Model
+    trials: Trials
+    twin: Trials | None = None
+    fair: Fair | None = None
+
+
     """The main job: from a raw table to a registered, evaluated, explained model. `draw` turns the evidence into the report.
 
     A run of the same options on the same data that was interrupted is continued with what was left of its budget; with `options.continue_` one that
@@ -116,18 +131,20 @@ def train(source: Any, options: TrainOptions, context: Context, draw: Callable[[
         if before is not None:
             said = f"going on from {before.model}: {len(past.results)} stored folds of its trials are taken over"
             context.emit("continue", said, model=before.model, folds=len(past.results))
-        trials = experiment(ready, options, context, past)
-        model = combine(ready, trials, context)
+        learned = learn(ready, options, context, past)
+        trials, model = learned.trials, learned.model
         with _stage(context, "evaluate"):
-            evaluation = _evaluate(model, trials, ready, options, context)
+            evaluation = _evaluate(learned, ready, options, context)
             if ready.sealed is not None and not options.test:
                 evaluation = replace(evaluation, openings=journal.open_seal(card.digest))
         with _stage(context, "explain"):
-            explanation = explain(model, _rows_to_explain(ready), ready.audit.problem, context)
+            explanation = explain(*_to_explain(learned, ready), ready.audit.problem, context)
         with _stage(context, "package"):
             number = reserve(context.store, name)
             evidence = replace(gather(ready, trials, evaluation, explanation, options), model=f"{name}:{number}")
             if before is not None:
+            if learned.twin is not None:
+                evidence = replace(evidence, trials=(*evidence.trials, *learned.twin.records()))
                 evidence = _continued(evidence, before, context)
             report = draw(evidence)
             version = package(model, evidence, report, context)
@@ -197,7 +214,7 @@ def prepare(found: Read, card: DataCard, options: TrainOptions, context: Context
 def experiment(ready: Prepared, options: TrainOptions, context: Context, past: Past) -> Trials:
     """Plan and search on the working rows."""
     with _stage(context, "plan"):
-        planned = plan(ready.audit.problem, ready.working, options, context, past.folds)
+        planned = plan(ready.audit.problem, ready.working, options, context, past)
     with _stage(context, "search"):
         return search(planned, ready.working, ready.audit.problem, context, past)
 
@@ -206,9 +223,9 @@ def combine(ready: Prepared, trials: Trials, context: Context) -> Model:
     """The ensemble with its contract and its operating point, frozen before any sealed row is opened. Raises Interrupted when nothing was learned."""
     problem = ready.audit.problem
     with _stage(context, "ensemble"):
-        model = ensemble(trials, ready.working, problem, context)
         contract = contract_of(ready.audit.card, problem.features, ready.working.rows)
-        model = model.with_contract(replace(contract, rules=order_rules(ready.working.rows, problem.features, context.seed)))
+        contract = replace(contract, rules=order_rules(ready.working.rows, problem.features, context.seed))
+        model = ensemble(trials, ready.working, problem, context, contract)
         if problem.task == "binary":
             chosen = [c for c in trials.candidates if c.weight > 0]
             rows = trials.covered(chosen)
@@ -221,6 +238,37 @@ def combine(ready: Prepared, trials: Trials, context: Context) -> Model:
 
 def as_dataset(raw: Table, card: DataCard, problem: Problem) -> Dataset:
     """Raw rows with their answers, typed by the card's contract; group, time and weight come along when the problem names them.
+
+def learn(ready: Prepared, options: TrainOptions, context: Context, past: Past) -> Learned:
+    """Search and ensemble. With a fairness limit, half of the search's time goes to the same on reweighed rows, and a blend of both is shipped."""
+    if not options.fair:
+        trials = experiment(ready, options, context, past)
+        return Learned(combine(ready, trials, context), trials)
+    limit, problem = limit_of(options.fair), ready.audit.problem
+    groups = sensitive_groups([t.take(ready.working.units) for t in ready.working.tables.values()], problem)
+    if problem.task != "binary" or not groups:
+        raise OptionError(
+            f"--fair {options.fair}" + (f" on the task {problem.task!r}" if problem.task != "binary" else ": no sensitive column is left"),
+            allowed="two classes, and a --sensitive column that the audit leaves in",
+            next_step="leave --fair out: the report tells gaps between groups for every task",
+        )
+    trials = experiment(ready, options, _halved(context), past)
+    plain = combine(ready, trials, context)
+    even = replace(ready, working=reweighed(ready.working, groups))
+    context.emit("note", "the same once more on rows reweighed so that the group says nothing about the answer")
+    twin = experiment(even, options, context, Past())
+    model, fair = keep_within(limit, (trials, twin), (plain, combine(even, twin, context)), groups)
+    weigh(trials, twin, fair)
+    return Learned(model, trials, twin, fair)
+
+
+def _halved(context: Context) -> Context:
+    """The context of a first of two searches: it has half of what is left for them."""
+    budget = context.budget
+    shares = dict(shares_of(budget.seconds) if budget.shares is None else budget.shares)
+    shares["search"] -= budget.until("search") / 2 / budget.seconds if math.isfinite(budget.seconds) else 0.0
+    return context.with_(budget=replace(budget, shares=shares))
+
 
     Sensitive columns that the model does not use stand in the table `aside`, for the judges of fairness alone.
     """
@@ -306,8 +354,8 @@ def _read(source: Any, context: Context) -> Read:
     return found
 
 
-def _evaluate(model: Model, trials: Trials, ready: Prepared, options: TrainOptions, context: Context) -> Evaluation:
-    problem = ready.audit.problem
+def _evaluate(learned: Learned, ready: Prepared, options: TrainOptions, context: Context) -> Evaluation:
+    problem, model, trials = ready.audit.problem, learned.model, learned.trials
     if options.test:
         found = evaluate_rows(model, labelled(read(options.test), ready.audit.card, problem), problem, context)
     elif ready.sealed is not None:
@@ -315,8 +363,13 @@ def _evaluate(model: Model, trials: Trials, ready: Prepared, options: TrainOptio
     else:
         found = evaluate_oof(trials, ready.working, problem, context)
     extra = _unfinished(model)
+    elif learned.fair is not None and learned.twin is not None:
+        stored, rows = judged(learned.fair, (trials, learned.twin), context.seed)
+        found = evaluate_stored(stored, ready.working.take(rows), problem, context)
     done = conclude(found, problem, (*ready.audit.findings, *extra))
     return replace(done, findings=(*done.findings, *extra))
+    if learned.fair is not None:
+        found = deepened(found, {"fairness": limit_section(learned.fair, found, problem)}, problem)
 
 
 def _unfinished(model: Model) -> tuple[Finding, ...]:
@@ -359,8 +412,12 @@ def _journaled(journal: RunJournal, options: TrainOptions, context: Context) -> 
     return context
 
 
-def _rows_to_explain(ready: Prepared) -> Dataset:
-    return ready.sealed if ready.sealed is not None else ready.working
+def _to_explain(learned: Learned, ready: Prepared) -> tuple[Any, Dataset]:
+    """The model and rows it did not learn from: the sealed ones, or all rows, each judged by the fold models that left it out."""
+    if ready.sealed is not None:
+        return learned.model, ready.sealed
+    trials = learned.trials
+    return left_out(learned.model, ready.working, trials.fold_of, len(trials.folds)) or (learned.model, ready.working)
 
 
 def _groups(raw: Table, name: str) -> np.ndarray | None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from emlyn.core import units
+from emlyn.core.judging.fairness_limit import limit_of
 from emlyn.core.storing.registry import check_name
 from emlyn.errors import OptionError
 from emlyn.records.options import TrainOptions
@@ -61,6 +62,10 @@ def train_options(given: Mapping[str, Any]) -> TrainOptions:
             )
     if said.get("repairs", "safe") not in REPAIRS:
         raise OptionError(f"--repairs {said['repairs']}", allowed=", ".join(REPAIRS), next_step="`safe` is the default")
+    if "fair" in said:
+        limit_of(said["fair"])
+        if not said.get("sensitive"):
+            raise OptionError(f"--fair {said['fair']}", allowed="--fair with a sensitive column", next_step="name the column: --sensitive sex")
     if not isinstance(said.get("seed", 0), int) or not 0 <= said.get("seed", 0) < 2**32:
         raise OptionError(f"--seed {said['seed']}", allowed="a whole number from 0 to 4294967295")
     if "name" in said and "continue_" not in said:

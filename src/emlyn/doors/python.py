@@ -61,6 +61,7 @@ def train(
     cost_fp: float | None = None,
     cost_fn: float | None = None,
     capacity: int | None = None,
+    fair: str | None = None,
     repairs: str | None = None,
     without: Sequence[str] | None = None,
     max_latency: str | float | None = None,

@@ -87,6 +87,7 @@ def train(version: ModelVersion, evidence: Evidence, times: dict[str, float | No
         "excluded": dict(problem.excluded),
         "repairs": to_plain(evidence.repairs),
         "threshold": found.threshold,
+        "fair": found.sections.get("fairness", {}).get("limit"),
         "verdict": found.verdict.word if found.verdict else None,
         "why": found.verdict.why if found.verdict else None,
         "rows": evidence.card.rows,

@@ -43,7 +43,10 @@ prior), `calibration_slope`, `calibration_intercept`, `observed_expected`, `ici`
                   "precision": MEASURE, "calibration": MEASURE, "error": MEASURE}], "gaps": [{"metric", "worst", "best",
                   "difference": MEASURE, "ratio": MEASURE or null, "verdict": "gap shown|no gap shown|cannot tell", "sentence"}]}],
                   "chosen": metric name and why, "sentence"}   regression groups hold "error" and "bias" only; deepened also "pareto":
-                  {"column", "metric", "gap": "tpr", "points": [{"name", "value", "accuracy", "gap", "low", "high"}]}
+                  {"column", "metric", "gap": "tpr", "points": [{"name", "value", "accuracy", "gap", "low", "high"}]}; with `--fair` also
+                  "limit": {"metric", "limit", "met": out of fold, "chosen": way, "price": MEASURE (change of the problem's metric, out of
+                  fold), "ways": [{"name", "share", "value", "gap", "low", "high", "inside"}], "columns": [{"column", "difference": MEASURE
+                  on the rows of the evaluation, "verdict": "inside|outside|cannot tell"}], "sentence"}
   conformal       {"kind": "set|interval", "levels": [{"level", "coverage": MEASURE, "size", "quantile",
                   "groups": [{"column", "group", "coverage": MEASURE}]}], "sentence"}   size: mean labels in a set, or mean width;
                   intervals that are wider where errors are also "scale": {"at": [predictions], "size": [factors]} (half width = quantile
@@ -263,6 +266,7 @@ def _worries(evaluation: Evaluation, problem: Problem, findings: Sequence[Findin
     if events < FEW_EVENTS:
         care.append(f"rests on only {events} {_what(problem)}: the true value may lie anywhere in {_range(evaluation.metrics[problem.metric])}")
     care += _miscalibrated(evaluation) + _vague(evaluation, problem)
+    care += _unfair(evaluation)
     care += [f.message for f in evaluation.findings if f.code == "model.fairness"]
     care += [f.message for f in findings if f.severity == "warn" and not f.applied and f.code.split(".")[0] in ("leakage", "structure")]
     return stop, care
@@ -288,6 +292,14 @@ def _miscalibrated(evaluation: Evaluation) -> list[str]:
     if slope and slope.low is not None and slope.high is not None and slope.value is not None and (slope.low > 1.25 or slope.high < 0.8):
         out.append(f"probabilities are too {'extreme' if slope.value < 1 else 'timid'}: calibration slope {_range(slope)}")
     return out
+
+
+def _unfair(evaluation: Evaluation) -> list[str]:
+    """A fairness limit that was asked for and is not kept, out of fold or on the rows of the evaluation."""
+    limit = evaluation.sections.get("fairness", {}).get("limit")
+    if limit and (not limit["met"] or any(c["verdict"] == "outside" for c in limit["columns"])):
+        return [f"the fairness limit {limit['metric']}={limit['limit']:g} is not kept"]
+    return []
 
 
 def _vague(evaluation: Evaluation, problem: Problem) -> list[str]:

@@ -17,6 +17,7 @@ from emlyn.core.judging.influence import influence
 from emlyn.core.judging.intervals import from_influence
 from emlyn.core.judging.metrics import Metric, metric
 from emlyn.core.judging.shapes import ICE_ROWS, STEPS, describe, effect, most_related, moving_together, relatedness, with_cells
+from emlyn.core.models.fold_models import FOLD, columns_of
 from emlyn.core.table import Table
 from emlyn.core.wording import answer
 from emlyn.records.evaluation import Driver, Explanation
@@ -57,8 +58,9 @@ def explain(model: Any, data: Dataset, problem: Problem, context: Context) -> Ex
     """Global drivers: how much worse the problem's metric becomes when a column (with those it moves together with) is permuted.
 
     Rows, repeats and columns are cut until it fits half of what is left of the evaluation's share of the time; `method` says what
-    was done. `data` are rows the model did not learn from where there are any. The noise line is how far chance alone reaches: the
-    importance of a useless column is symmetric around zero, so the most negative one, mirrored, marks it.
+    was done. `data` are rows that `model` did not learn from: where there are none, its fold models (`core.models.fold_models`) judge. The
+    noise line is how far chance alone reaches: the importance of a useless column is symmetric around zero, so the most negative one,
+    mirrored, marks it.
     """
     assert data.answers is not None
     if "rows" not in data.tables or not len(data):
@@ -70,7 +72,8 @@ def explain(model: Any, data: Dataset, problem: Problem, context: Context) -> Ex
     table, truth = data.rows.take(data.units[rows]), data.answers[rows]
     weight = None if data.weight is None else data.weight[rows]
     base = model.predict_answers(rows_dataset(table))
-    looked = most_related(table, base[:, -1], MOST_COLUMNS, context.seed)
+    columns = columns_of(table)
+    looked = most_related(table.select(columns), base[:, -1], MOST_COLUMNS, context.seed)
     strength = dict(zip(looked, relatedness(table.select(looked), base[:, -1], context.seed), strict=True))
     groups = sorted(moving_together(table.select(looked), base[:, -1]), key=lambda names: -max(strength[n] for n in names))
     seen, repeats = _permuted(
@@ -84,10 +87,11 @@ def explain(model: Any, data: Dataset, problem: Problem, context: Context) -> Ex
     moved = "fall" if m.direction == "maximize" else "rise"
     often = "once" if repeats == 1 else f"{repeats} times"
     done = f"{moved} of {m.label or m.name} when a column is permuted, {often} on {len(rows):,} rows"
-    done += f"; the {len(looked):,} of {len(table):,} columns that go with the prediction most" if len(looked) < len(table) else ""
+    done += f"; the {len(looked):,} of {len(columns):,} columns that go with the prediction most" if len(looked) < len(columns) else ""
+    judged = "the training rows, each judged by the fold models that did not learn from it" if FOLD in table else "the rows of the evaluation"
     cut = f"there was time for the {len(seen):,} of {len(groups):,} groups of columns that go with the prediction most"
     left = cut if len(seen) < len(groups) else ""
-    return Explanation(f"permutation importance: {done}", drivers, len(rows), "the rows of the evaluation", line, left)
+    return Explanation(f"permutation importance: {done}", drivers, len(rows), judged, line, left)
 
 
 @dataclass(frozen=True, eq=False)

@@ -77,6 +77,14 @@ def fairness_section(answers: Answers, groups: Mapping[str, np.ndarray], positiv
     return {"columns": columns, "chosen": chosen if binary else "error", "sentence": text, "left_out": left}
 
 
+def gap_of(answers: Answers, labels: np.ndarray, metric: str) -> Measure | None:
+    """The largest difference between two groups in one of the rates of `WORDS`, with its interval; None below two groups of twenty rows."""
+    event, among = _rates(answers)[metric]
+    table = {str(g): (int((event & among & (labels == g)).sum()), int((among & (labels == g)).sum())) for g in np.unique(labels)}
+    found = _gap("", metric, table, lambda _: 1.0)
+    return None if found is None else Measure(**found["difference"])
+
+
 def _judged(gap: dict[str, Any], p: float) -> dict[str, Any]:
     """The verdict on one gap, `p` after false-discovery control over all of them."""
     small = gap["difference"]["high"] is not None and gap["difference"]["high"] < gap["tolerance"]

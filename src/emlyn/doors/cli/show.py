@@ -113,6 +113,8 @@ def trained(result: dict[str, Any], sentence: str) -> None:
         if len(gone) > SHOWN:
             out(dim(f"    and {len(gone) - SHOWN} more"))
     if result["questions"]:
+    if result["fair"]:
+        out(result["fair"]["sentence"])
         out("\nOnly you can answer (the safe answer was taken)")
         questions(result["questions"])
     out("\nLeaderboard (on rows not learned from)")

@@ -34,6 +34,7 @@ def train(
     cost_fp: float = typer.Option(None, "--cost-fp", help="Cost of a false alarm; with --cost-fn sets the threshold."),
     cost_fn: float = typer.Option(None, "--cost-fn", help="Cost of a miss."),
     capacity: int = typer.Option(None, "--capacity", help="How many cases can be acted on, of as many rows as the table has: sets the threshold."),
+    fair: str = typer.Option(None, "--fair", help="METRIC=LIMIT, as tpr=0.05: the largest gap between groups of --sensitive columns to accept."),
     repairs: str = typer.Option(None, "--repairs", help="none, safe or all. [safe]"),
     without: list[str] = typer.Option(None, "--without", help="A check code or finding id whose repair is undone. Repeatable."),
     max_latency: str = typer.Option(None, "--max-latency", help="Time allowed for one row's prediction: 1ms."),
@@ -54,7 +55,8 @@ def train(
         "target": target, "task": task, "metric": metric, "budget": budget, "trials": trials, "test": test, "time": time, "group": group, "id": id,
         "continue_": continue_,
         "weight": weight, "types": type or None, "sensitive": sensitive or None, "exclude": exclude or None, "include": known or None,
-        "positive": positive,         "cost_fp": cost_fp, "cost_fn": cost_fn, "capacity": capacity, "repairs": repairs, "without": without or None,
+        "positive": positive, "cost_fp": cost_fp, "cost_fn": cost_fn, "capacity": capacity, "fair": fair,
+        "repairs": repairs, "without": without or None,
         "max_latency": max_latency, "name": name,
         "executor": executor, "jobs": jobs, "memory": memory, "seed": seed, "out": out,
     }  # fmt: skip

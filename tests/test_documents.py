@@ -302,3 +302,22 @@ def test_report_command_from_evidence_and_between_versions(tmp_path: Path) -> No
     assert refused.exit_code == 2
     assert "was changed" in refused.output
     assert run.invoke(app, ["report", str(tmp_path / "none.json")]).exit_code == 2
+
+
+def test_tripod_ai_has_the_items_of_the_published_checklist() -> None:
+    """Collins and colleagues 2024, checklist of 11 January 2024."""
+    parts = {3: "abc", 5: "ab", 6: "abc", 8: "abc", 9: "abc", 12: "abcdefg", 18: "abcdef", 20: "abc", 23: "ab", 27: "abc"}
+    expected = [f"{n}{letter}" for n in range(1, 28) for letter in parts.get(n, [""])]
+    assert [i["item"] for i in items("tripod-ai")] == expected
+    assert len(expected) == 52
+
+
+def test_annex_iv_has_the_points_of_the_annex() -> None:
+    expected = [f"{n}({letter})" for n in (1, 2) for letter in "abcdefgh"] + [str(n) for n in range(3, 10)]
+    assert [i["item"] for i in items("eu-ai-act")] == expected
+
+
+def test_a_mapping_says_what_it_could_not_check() -> None:
+    for kind in ("probast-ai", "stard-ai", "sr-26-2", "eu-ai-act"):
+        text = document(evidences.binary(), kind)
+        assert re.search("not checked|not be checked|secondary sources", text), kind

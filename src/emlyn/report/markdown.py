@@ -103,7 +103,7 @@ def document(values: Mapping[str, Any]) -> str:
     made = values["made"]
     out = [
         f"# {plain(made['title'])}: {plain(values['name'])}",
-        f"{plain(made['about'])} Mapping version {plain(made['version'])}.",
+        f"{plain(made['about'])} Mapping version {plain(made['version'])}, after {plain(made['source'])}.",
         f"{values['filled']} of {values['items']} items hold evidence; {values['open']} need a person and are marked HUMAN.",
     ]
     for title, cells in values["sections"]:

@@ -48,8 +48,8 @@ from emlyn.stages.deepen import deepen
 from emlyn.stages.ensemble import ensemble
 from emlyn.stages.evaluate import conclude, deepened, evaluate_oof, evaluate_rows, evaluate_sealed, evaluate_stored
 from emlyn.stages.explain import explain
-from emlyn.stages.frame import frame, target_rows
 from emlyn.stages.fair import Fair, judged, keep_within, limit_section, reweighed, weigh
+from emlyn.stages.frame import frame, target_rows
 from emlyn.stages.package import package
 from emlyn.stages.plan import plan
 from emlyn.stages.profile import profile
@@ -90,7 +90,6 @@ class Prepared:
     """None when no row is sealed: too few rows, or the user brought rows of their own."""
 
 
-def train(source: Any, options: TrainOptions, context: Context, draw: Callable[[Evidence], str]) -> Trained:
 @dataclass(frozen=True, eq=False)
 class Learned:
     """The model and the trials it was made of; with a fairness limit also those on reweighed rows, and the way chosen."""
@@ -101,6 +100,7 @@ class Learned:
     fair: Fair | None = None
 
 
+def train(source: Any, options: TrainOptions, context: Context, draw: Callable[[Evidence], str]) -> Trained:
     """The main job: from a raw table to a registered, evaluated, explained model. `draw` turns the evidence into the report.
 
     A run of the same options on the same data that was interrupted is continued with what was left of its budget; with `options.continue_` one that
@@ -142,9 +142,9 @@ class Learned:
         with _stage(context, "package"):
             number = reserve(context.store, name)
             evidence = replace(gather(ready, trials, evaluation, explanation, options), model=f"{name}:{number}")
-            if before is not None:
             if learned.twin is not None:
                 evidence = replace(evidence, trials=(*evidence.trials, *learned.twin.records()))
+            if before is not None:
                 evidence = _continued(evidence, before, context)
             report = draw(evidence)
             version = package(model, evidence, report, context)
@@ -236,9 +236,6 @@ def combine(ready: Prepared, trials: Trials, context: Context) -> Model:
     return model
 
 
-def as_dataset(raw: Table, card: DataCard, problem: Problem) -> Dataset:
-    """Raw rows with their answers, typed by the card's contract; group, time and weight come along when the problem names them.
-
 def learn(ready: Prepared, options: TrainOptions, context: Context, past: Past) -> Learned:
     """Search and ensemble. With a fairness limit, half of the search's time goes to the same on reweighed rows, and a blend of both is shipped."""
     if not options.fair:
@@ -269,6 +266,9 @@ def _halved(context: Context) -> Context:
     shares["search"] -= budget.until("search") / 2 / budget.seconds if math.isfinite(budget.seconds) else 0.0
     return context.with_(budget=replace(budget, shares=shares))
 
+
+def as_dataset(raw: Table, card: DataCard, problem: Problem) -> Dataset:
+    """Raw rows with their answers, typed by the card's contract; group, time and weight come along when the problem names them.
 
     Sensitive columns that the model does not use stand in the table `aside`, for the judges of fairness alone.
     """
@@ -360,16 +360,16 @@ def _evaluate(learned: Learned, ready: Prepared, options: TrainOptions, context:
         found = evaluate_rows(model, labelled(read(options.test), ready.audit.card, problem), problem, context)
     elif ready.sealed is not None:
         found = evaluate_sealed(model, ready.sealed, problem, context)
-    else:
-        found = evaluate_oof(trials, ready.working, problem, context)
-    extra = _unfinished(model)
     elif learned.fair is not None and learned.twin is not None:
         stored, rows = judged(learned.fair, (trials, learned.twin), context.seed)
         found = evaluate_stored(stored, ready.working.take(rows), problem, context)
-    done = conclude(found, problem, (*ready.audit.findings, *extra))
-    return replace(done, findings=(*done.findings, *extra))
+    else:
+        found = evaluate_oof(trials, ready.working, problem, context)
     if learned.fair is not None:
         found = deepened(found, {"fairness": limit_section(learned.fair, found, problem)}, problem)
+    extra = _unfinished(model)
+    done = conclude(found, problem, (*ready.audit.findings, *extra))
+    return replace(done, findings=(*done.findings, *extra))
 
 
 def _unfinished(model: Model) -> tuple[Finding, ...]:

@@ -89,6 +89,8 @@ def trained(result: dict[str, Any], sentence: str) -> None:
     out(f"{paint(word.upper(), word)}: {result['why'] or ''}")
     if sentence:
         out(sentence)
+    if result["fair"]:
+        out(result["fair"]["sentence"])
     out()
     metric = result["metric"]
     out(f"  {measure(metric, result['evaluation'].get(metric, {}))}   [{result['method']}, n = {result['evaluation'].get(metric, {}).get('n', 0):,}]")
@@ -113,8 +115,6 @@ def trained(result: dict[str, Any], sentence: str) -> None:
         if len(gone) > SHOWN:
             out(dim(f"    and {len(gone) - SHOWN} more"))
     if result["questions"]:
-    if result["fair"]:
-        out(result["fair"]["sentence"])
         out("\nOnly you can answer (the safe answer was taken)")
         questions(result["questions"])
     out("\nLeaderboard (on rows not learned from)")

@@ -21,7 +21,7 @@ from emlyn.records.evaluation import Driver, Evaluation, Explanation, Measure, V
 from emlyn.records.finding import Finding
 from emlyn.records.repair import Repair
 from emlyn.records.run import Evidence
-from emlyn.report import charts, plots, words
+from emlyn.report import charts, plots, waterfall, words
 from emlyn.report.documents import document
 from emlyn.report.html import flags, render
 from emlyn.report.notebook import card
@@ -449,3 +449,20 @@ def test_everything_that_scrolls_or_opens_is_reached_by_keyboard(name: str) -> N
             assert attrs.get("tabindex") == "0", "a region that scrolls takes the focus"
             assert attrs.get("aria-label")
     assert len(page.every("summary")) == len(page.every("details"))
+
+
+def test_a_waterfall_leads_from_the_reference_to_the_sum_of_its_pushes() -> None:
+    reasons = [{"column": "sex", "value": "female", "push": 1.5}, {"column": "age", "value": None, "push": -0.5}]
+    reasons += [{"column": f"c{k}", "value": 0.25, "push": 0.01} for k in range(10)]
+    drawn = waterfall.waterfall(reasons, "log-odds", "the average training row", "row 0: yes")
+    assert drawn.rows[-1] == ("together", "+1.1")
+    assert drawn.rows[1] == ("age = empty", "-0.5")
+    assert drawn.rows[-2] == ("2 more columns", "+0.02")
+    ends = [float(x) for x in re.findall(r'class="push s[12]" d="M[\d.]+ [\d.]+H([\d.]+)"', drawn.svg)]
+    starts = [float(x) for x in re.findall(r'class="push s[12]" d="M([\d.]+) ', drawn.svg)]
+    assert starts[1:] == ends[:-1], "each push starts where the one before it ended"
+    rows = [{"row": 0, "prediction": "<b>", "probabilities": {"yes": 0.8}, "reasons": reasons}]
+    html = waterfall.page({"model": "m:1", "target": "y", "toward": "yes", "unit": "log-odds", "reference": "r", "rows": rows})
+    assert "<b>" not in html.split("<body")[1]
+    assert all(attrs.get("aria-label") for attrs in Page(html).every("svg"))
+    assert waterfall.waterfall([], "log-odds", "r", "row 1").rows == (("together", "0"),)

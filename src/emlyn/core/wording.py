@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 
 MOST_DIGITS = 7
-BARE = {"0", "1", "0.0", "1.0", "true", "false", "yes", "no", "y", "n", "t", "f"}
-"""Labels that say nothing without the name of their column."""
+BARE = {"true", "false", "yes", "no", "y", "n", "t", "f"}
+"""Labels that, like all numbers, say nothing without the name of their column."""
 
 
 def answer(label: str, target: str) -> str:
     """A class as people speak of it: `ill`, but `survived = 1` where the label says nothing by itself."""
-    return f"{target} = {label}" if target and label.casefold() in BARE else label
+    bare = label.casefold() in BARE or label.lstrip("-").replace(".", "", 1).isdigit()
+    return f"{target} = {label}" if target and bare else label
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -11,9 +11,13 @@ from emlyn.core.storing.workspace import Workspace
 from emlyn.errors import DataError, OptionError
 from emlyn.records.codec import from_json
 from emlyn.records.run import Evidence
+from emlyn.report import waterfall
 from emlyn.report.changes import grouped
 from emlyn.report.documents import digest, read_evidence
 from emlyn.report.written import usual, written
+
+MOST_ROWS = 20
+"""Rows whose reasons are drawn."""
 
 
 def report(model: str, out: str | None = None, *, as_: str = "report", against: str | None = None) -> dict[str, Any]:
@@ -29,6 +33,11 @@ def report(model: str, out: str | None = None, *, as_: str = "report", against: 
     path = write(evidence, name, out, as_, old) if out or old is None else ""
     said = {"model": name, "as": "changes" if against else as_, "out": path, "digest": digest(evidence)}
     return said | ({"against": older, "changes": dict(grouped(old, evidence))} if old is not None else {})
+
+
+def draw_reasons(result: dict[str, Any], out: str) -> None:
+    """Write the reasons that `explain` answers with as a page of pictures, for the first rows."""
+    write_durably(Path(out), waterfall.page({**result, "rows": result["rows"][:MOST_ROWS]}).encode())
 
 
 def evidence_of(reference: str) -> tuple[str, Evidence]:

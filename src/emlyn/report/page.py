@@ -13,6 +13,8 @@ from emlyn.report import plots, words
 from emlyn.report.blocks import Bar, Bars, Block, Figures, Heat, Item, Items, Note, People, Section
 from emlyn.report.charts import icons
 
+MOST_GAPS = 4
+SHOWN_FIRST = ("gap shown", "cannot tell", "no gap shown")
 TONES = {"gap shown": "care", "no gap shown": "go", "cannot tell": "none"}
 
 
@@ -242,8 +244,9 @@ def _weaker(evidence: Evidence) -> Section:
         return Section("weaker", title, "Cannot tell: this run did not look for groups of cases that it serves worse.")
     confirmed = list(slices.get("confirmed", []))
     gaps = [gap for column in fairness.get("columns", []) for gap in column.get("gaps", [])]
+    gaps.sort(key=lambda gap: SHOWN_FIRST.index(gap["verdict"]) if gap["verdict"] in SHOWN_FIRST else 0)
     items = [Item(words.slice_sentence(evidence.problem, s), badge="weaker", tone="care") for s in confirmed[:3]]
-    items += [Item(words.sentence(gap["sentence"]), badge=gap["verdict"], tone=TONES.get(gap["verdict"], "none")) for gap in gaps[:6]]
+    items += [Item(words.sentence(gap["sentence"]), badge=gap["verdict"], tone=TONES.get(gap["verdict"], "none")) for gap in gaps[:MOST_GAPS]]
     said = (
         [f"{words.plural(len(confirmed), 'group')} of cases {'is' if len(confirmed) == 1 else 'are'} served worse than the rest."]
         if confirmed
@@ -255,8 +258,8 @@ def _weaker(evidence: Evidence) -> Section:
     elif fairness.get("sentence"):
         said.append(str(fairness["sentence"]))
     blocks: list[Block] = [Items(items)] if items else []
-    if len(gaps) > 6:
-        blocks.append(Note(f"{len(gaps) - 6:,} more comparisons in the details.", "quiet"))
+    if len(gaps) > MOST_GAPS:
+        blocks.append(Note(f"{words.plural(len(gaps) - MOST_GAPS, 'more comparison')} in the details.", "quiet"))
     if not fairness:
         blocks.append(Note("Fairness between groups of people was not examined: no column was named as sensitive (--sensitive COLUMN).", "quiet"))
     return Section("weaker", title, " ".join(said), [*blocks, *left_out(slices), *left_out(fairness)])

@@ -107,10 +107,11 @@ def explain(
     counterfactual: bool = typer.Option(False, "--counterfactual", help="What would have to be different for another decision."),
     immutable: list[str] = typer.Option(None, "--immutable", help="A column that no counterfactual may change; sensitive ones never do. Repeatable."),
     among: str = typer.Option(None, "--among", help="Rows whose cells counterfactuals may take over. [DATA itself]"),
+    out: str = typer.Option(None, "--out", help="Also draw the reasons of each row (at most 20) into this .html file."),
     json: bool = JSON,
 ) -> None:
     """Global and per-row reasons, and what would turn a decision."""
-    from emlyn.doors import python
+    from emlyn.doors import python, reports
     from emlyn.doors.cli import show
 
     if ((immutable or among) and not counterfactual) or (counterfactual and data is None):
@@ -119,6 +120,9 @@ def explain(
             where="explain",
             next_step="emlyn explain MODEL DATA --row 0 --counterfactual",
         )
+    if out and (data is None or counterfactual or not out.endswith((".html", ".htm"))):
+        next_step = "emlyn explain MODEL DATA --row 0 --out why.html"
+        raise OptionError("what --out draws are the reasons of rows", where="--out", allowed="an .html file", next_step=next_step)
     loaded = python.load(model)
     if counterfactual:
         result = loaded.counterfactuals(data, row, among=among, immutable=immutable or ())
@@ -132,6 +136,8 @@ def explain(
         show.drivers(result)
         return
     result = loaded.reasons_for(data, row)
+    if out:
+        reports.draw_reasons(result, out)
     if json:
         show.as_json(result)
         return

@@ -100,6 +100,57 @@ def twins(t: Columns, s: float, rng: np.random.Generator) -> Columns:
     return {k: np.asarray(v)[order] for k, v in t.items()}
 
 
+def edited_copies(t: Columns, s: float, rng: np.random.Generator) -> Columns:
+    """Full: a tenth of the rows written again with one cell taken from another row."""
+    n = len(t["y"])
+    again = rng.choice(n, max(2, round(0.1 * s * n)), replace=False)
+    more = {k: np.asarray(v)[again].copy() for k, v in t.items()}
+    names = [k for k in t if k != "y"]
+    for i, column in enumerate(rng.choice(names, len(again))):
+        more[column][i] = np.asarray(t[column])[rng.integers(n)]
+    mixed = rng.permutation(n + len(again))
+    return {k: np.r_[np.asarray(v), more[k]][mixed] for k, v in t.items()}
+
+
+def drawn(t: Columns, s: float, rng: np.random.Generator) -> Columns:
+    """Full: as many rows of one answer as of the other, exactly (of the size of the rarer); else a share 1 - s more of one."""
+    yes, no = np.flatnonzero(hit(t)), np.flatnonzero(~hit(t))
+    least = min(len(yes), len(no)) // 2
+    kept = rng.permutation(np.r_[yes[: 2 * least], no[: round(2 * least * (1 - 0.3 * (1 - s)))]])
+    return {k: np.asarray(v)[kept] for k, v in t.items()}
+
+
+def unanswered(t: Columns, s: float, rng: np.random.Generator) -> Columns:
+    """Full: 40 % of the rows have no answer."""
+    gone = some(len(t["y"]), 0.4 * s, rng)
+    return {**t, "y": np.where(gone, "", t["y"])}
+
+
+def unripe(t: Columns, s: float, rng: np.random.Generator) -> Columns:
+    """Full: a date per row, and no event in the newest 6 %; else a share s of those events is gone."""
+    n = len(t["y"])
+    days = np.datetime64("2021-01-01") + np.arange(n).astype("timedelta64[h]")
+    late = (np.arange(n) > 0.94 * n) & (rng.random(n) < s)
+    return {**t, "when": days, "y": np.where(late, "no", t["y"])}
+
+
+def two_halves(t: Columns, s: float, rng: np.random.Generator) -> Columns:
+    """Full: a date per row, and two columns that move by one and a half standard deviations in the second half."""
+    n = len(t["y"])
+    days = np.datetime64("2021-01-01") + np.arange(n).astype("timedelta64[h]")
+    late = np.arange(n) >= n / 2
+    return {**t, "when": days, "size": t["size"] + 13.5 * s * late, "wide": t["wide"] - 90 * s * late}
+
+
+def cut_off(t: Columns, s: float, rng: np.random.Generator) -> Columns:
+    """Full: the largest 4 % of a column that drives the answer written as 99999."""
+    n = len(t["y"])
+    gain = np.round(rng.lognormal(7, 1, n))
+    limit = np.quantile(gain, 1 - 0.04 * s)
+    yes = rng.random(n) < 0.2 + 0.7 * np.clip(gain / limit, 0, 1) ** 2
+    return {**t, "planted": np.where(gain > limit, 99_999.0, gain), "y": np.where(yes, "yes", "no")}
+
+
 def entities(t: Columns, s: float, rng: np.random.Generator) -> Columns:
     """Full: five rows per entity, three columns constant within; else fewer rows per entity."""
     n = len(t["y"])
@@ -308,6 +359,12 @@ DEFECTS: dict[str, tuple[Planter, str, tuple[str, ...], str, str]] = {
     "sorted with counter": (row_counter, "binary", ("leakage.row_order", "form.identifier", "leakage.single_column"), "planted", SEVERE),
     "after the outcome": (after_outcome, "binary", ("leakage.after_outcome",), "", SEVERE),
     "twins": (twins, "binary", ("structure.twins", "form.duplicate_rows"), "", SEVERE),
+    "edited copies": (edited_copies, "binary", ("structure.near_twins",), "", ""),
+    "drawn by answer": (drawn, "binary", ("structure.sampling",), "y", ""),
+    "no answer": (unanswered, "binary", ("target.unanswered",), "y", ""),
+    "outcome not yet known": (unripe, "binary", ("structure.unripe",), "when", ""),
+    "halves that differ": (two_halves, "binary", ("structure.parts",), "size", ""),
+    "limit written as code": (cut_off, "binary", ("form.capped",), "planted", ""),
     "entities": (entities, "binary", ("structure.entities",), "patient_id", SEVERE),
     "drift in time": (drifting, "binary", ("structure.time",), "when", SEVERE),
     "no signal": (no_signal, "binary", ("target.no_signal",), "", SEVERE),

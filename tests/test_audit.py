@@ -320,7 +320,7 @@ def test_traps_are_caught_on_a_plain_table() -> None:
 REAL: dict[str, dict[str, tuple[str, ...]]] = {
     "pima": {"missing.zero": ("glucose", "pressure", "triceps", "insulin", "mass")},
     "wine_quality": {"structure.twins": ()},
-    "adult": {"form.duplicate_columns": ("education", "education_num"), "missing.sentinel": ("capital_gain",)},
+    "adult": {"form.duplicate_columns": ("education", "education_num"), "form.capped": ("capital_gain",)},
     "loans_leaky": {
         "leakage.circular": ("installment",),
         "leakage.after_outcome": ("paid_total", "paid_principal", "paid_interest", "balance", "loan_status"),
@@ -351,3 +351,77 @@ def real(name: str, data_dir: Path) -> Audit:
     problem = frame(found.table, card, options, context())
     rows = target_rows(found.table, card, problem)
     return audit(found.table.take(rows), card, replace(problem), options, context())
+
+
+def test_columns_that_tell_the_same_share_one_question() -> None:
+    table = honest(800)
+    rng = np.random.default_rng(3)
+    hit = (table["y"] == "yes").astype(float)
+    for i in range(7):
+        table[f"leak{i}"] = hit + rng.normal(0, 0.2, 800)
+    found = audited(table, target="y")
+    (question,) = found.questions
+    assert set(question.columns) == {f"leak{i}" for i in range(7)}
+    assert question.taken == "no"
+    assert all(f"--known leak{i}" in question.flag for i in range(7))
+    assert question.scores["yes"] > question.scores["no"] + 0.1
+
+
+def test_a_strong_column_that_was_kept_is_asked_about_with_both_scores() -> None:
+    table = honest(800)
+    table["strong"] = (table["y"] == "yes") + np.random.default_rng(3).normal(0, 0.37, 800)
+    found = audited(table, target="y")
+    assert codes(found, "warn")["leakage.single_column"] == ("strong",)
+    (question,) = found.questions
+    assert (question.taken, question.flag) == ("yes", "--exclude strong")
+    assert question.scores["yes"] > question.scores["no"] + 0.1
+
+
+def test_a_limit_is_told_from_a_code_for_no_value_by_its_answers() -> None:
+    rng = np.random.default_rng(0)
+    n = 4_000
+    income = np.round(rng.lognormal(7, 1, n))
+    income = np.where(rng.random(n) < 0.7, 0, income)
+    y = np.where(rng.random(n) < 0.15 + 0.6 * np.clip(income / 8_000, 0, 1), "yes", "no")
+    limit = np.where(income > 8_000, 99_999, income)
+    other = {"x": rng.normal(size=n), "y": y}
+    found = codes(audited({"income": limit, **other}, target="y"))
+    assert "missing.sentinel" not in found
+    assert found["form.capped"] == ("income",)
+    code = np.where(rng.random(n) < 0.02, 99_999, np.minimum(income, 20_000))
+    assert codes(audited({"income": code, **other}, target="y"))["missing.sentinel"] == ("income",), "rows that answer like the average"
+
+
+def test_twins_are_told_once() -> None:
+    again = np.repeat(np.arange(500), 2)
+    table = {k: np.asarray(v)[again] for k, v in honest(500).items()}
+    assert {"structure.twins"} == {"structure.twins", "form.duplicate_rows"} & set(codes(audited(table, target="y")))
+    assert "form.duplicate_rows" in codes(audited(table), "warn"), "without a target there are only duplicates"
+
+
+def test_every_repair_says_what_was_measured_or_why_not() -> None:
+    table = honest()
+    _zeros(table)
+    _copied_column(table)
+    table["nothing"] = np.full(600, 7.0)
+    found = audited(table, target="y")
+    assert {r.code for r in found.repairs} >= {"missing.zero", "form.duplicate_columns"}
+    for one in found.repairs:
+        assert one.measured
+        assert (one.before is None) == one.measured.startswith("not measured: ")
+    raw, card, problem = framed(table, target="y")
+    hurried = audit(raw, card, problem, TrainOptions(target="y"), context(1e-6))
+    assert all(r.measured.startswith("not measured") for r in hurried.repairs)
+
+
+def test_free_text_is_not_called_too_few_rows() -> None:
+    rng = np.random.default_rng(0)
+    said = [" ".join(rng.choice(["good", "bad", "slow", "fast", "kind", "rude", "cheap"], 9)) + f" {i}" for i in range(400)]
+    found = audited({"review": said, "y": rng.choice(["a", "b"], 400)}, target="y")
+    assert "enough.sample_size" not in codes(found)
+
+
+def test_sorted_rows_alone_raise_no_alarm() -> None:
+    table = honest(900)
+    order = np.argsort(table["y"], kind="stable")
+    assert "leakage.row_order" not in codes(audited({k: np.asarray(v)[order] for k, v in table.items()}, target="y"))

@@ -38,6 +38,7 @@ BUILT_IN: tuple[str, ...] = (
     "emlyn.checks.leakage",
     "emlyn.checks.circular",
     "emlyn.checks.structure",
+    "emlyn.checks.sampling",
     "emlyn.checks.enough",
     "emlyn.checks.fairness",
     "emlyn.checks.privacy",

@@ -11,13 +11,15 @@ from typing import Any, TypeVar
 import numpy as np
 
 from emlyn.core.check import Material
-from emlyn.core.table import Column
+from emlyn.core.splits import count_twins
+from emlyn.core.table import Column, Table
 from emlyn.records.data_card import ColumnCard, Parse
 from emlyn.records.finding import Finding
 from emlyn.records.repair import Repair
 from emlyn.types import Severity
 
 T = TypeVar("T")
+TWINS_FROM = 0.01
 SEPARATORS = re.compile(r"[_\W]+|(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -137,3 +139,9 @@ def answer_share(m: Material) -> np.ndarray:
     if data.classes == 2:
         return np.asarray(answers == 1, dtype=np.float64)
     return np.asarray(answers == np.bincount(answers.astype(np.int64)).argmax(), dtype=np.float64)
+
+
+def has_twins(whole: Table, features: Sequence[str]) -> bool:
+    """Do at least five rows, and 1 % of all, have a twin with the same features, as copies and not by coincidence?"""
+    rows, copied = count_twins(whole, features, TWINS_FROM)
+    return copied and rows >= 5

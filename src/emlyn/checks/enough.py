@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from emlyn.checks._say import found, given
+from emlyn.checks._say import found, given, looked_at
 from emlyn.core.check import Check, Material, Outcome, outcome
 from emlyn.core.judging.metrics import auc
 from emlyn.core.splits import SEAL_FROM
@@ -22,8 +22,8 @@ def sample_size(m: Material) -> Outcome:
     The expected strength is the probe's own: Cox-Snell R2 from its AUC for two classes (a share of the largest possible), R2 for numbers.
     """
     problem, data = given(m.problem), given(m.data)
-    if data.classes > 2 or m.probe.data.answers is None:
-        return outcome()
+    if data.classes > 2 or m.probe.data.answers is None or any(looked_at(m, "text")):
+        return outcome()  # the probe cannot read free text: what the rows suffice for is not known
     n, width = _rows(m), len(problem.features)
     told, y = m.probe.oof, np.asarray(m.probe.data.answers, dtype=np.float64)
     asked = np.isfinite(told[:, 0])
@@ -93,7 +93,7 @@ def emlyn_checks() -> list[Check]:
         Check(
             "enough.sample_size",
             "rows for the columns at hand",
-            ("data", "problem", "probe"),
+            ("table", "data", "problem", "probe"),
             sample_size,
             slow=True,
             source="Riley et al. 2020, BMJ 368:m441",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from emlyn.checks._say import Looked, found, given, listed, looked_at, parse_with, percent, repair
+from emlyn.checks._say import Looked, found, given, has_twins, listed, looked_at, parse_with, percent, repair
 from emlyn.core.check import Check, Material, Outcome, example_rows, outcome
 from emlyn.core.splits import count_twins, twin_codes
 from emlyn.core.tables.parse import NO_VALUE
@@ -32,6 +32,8 @@ def duplicate_rows(m: Material) -> Outcome:
     repeats = np.ones(n, dtype=bool)
     repeats[first] = False
     copied = extra > 0.005 * n and count_twins(whole, names)[1]
+    if copied and m.problem is not None and m.problem.target and has_twins(whole, m.problem.features):
+        return outcome()  # structure.twins tells it
     says = "they look like copies of one row" if copied else "with so few different values that happens by chance"
     return outcome(
         [

@@ -6,18 +6,21 @@ import numpy as np
 
 from emlyn.checks._say import Looked, answer_share, found, given, listed, looked_at, percent, repair
 from emlyn.core.auditing.probe import Strength, column_strengths
+from emlyn.core.auditing.ranks import rank_correlation
 from emlyn.core.check import Check, Material, Outcome, example_rows, outcome
 from emlyn.core.dataset import rows_dataset
 from emlyn.core.judging.metrics import auc
 from emlyn.core.table import Column, Table
 from emlyn.plugins import hook
-from emlyn.records.finding import Effect, Question
+from emlyn.records.finding import Effect, Finding, Question
 from emlyn.types import Severity
 
 FAIL, WARN = 0.98, 0.95
 """Out-of-fold ROC AUC of one column alone: on 18 clean tables none reached the first, two the second (strong and honest)."""
 FAIL_R2, WARN_R2 = 0.99, 0.97
 FEWEST, FEW_VALUES = 50, 20
+TOGETHER = 0.7
+"""Rank correlation from which suspects share one question."""
 
 
 def single_column(m: Material) -> Outcome:
@@ -25,35 +28,63 @@ def single_column(m: Material) -> Outcome:
     data, problem = given(m.data), given(m.problem)
     if len(data) < FEWEST:
         return outcome()
-    findings, repairs, questions = [], [], []
     classes = data.classes
     told = column_strengths(data, [n for n in problem.features if not _copies(m, n)], m.seed)
+    levels: dict[str, Severity] = {}
     for name, strength in sorted(told.items(), key=lambda kv: -kv[1].score):
         level = _level(strength, classes, _rarest(m))
         if level == "fail" and not classes and len(np.unique(given(m.table)[name].values)) < FEW_VALUES:
             level = "warn"  # a few kinds of things that differ much in size; a leak has about as many values as the answer
-        if level is None:
-            continue
-        score = f"{'R2' if not classes else 'AUC'} {strength.score:.3f}"
-        f = found(
-            "leakage.single_column",
-            level,
-            (name,),
-            f"{name} alone tells {problem.target} almost perfectly: it may have been recorded after the answer, or from it."
-            if level == "fail"
-            else f"{name} alone tells {problem.target} very well: make sure that it is known at the moment of prediction.",
-            detail=f"Out-of-fold {score} of a shallow tree on this column alone.",
-            n=len(data),
-            effect=Effect("r2" if not classes else "auc", strength.score),
-            why="A column that is not yet known when the model is used makes the score a lie.",
-            fix="left out; both scores are shown" if level == "fail" else "kept",
-            evidence={"accuracy": strength.accuracy},
-        )
-        findings.append(f)
-        if level == "fail":
-            repairs.append(repair(f, name, "left out: it knows the answer", role="excluded"))
-        questions.append(_question(f.id, (name,), taken="no" if level == "fail" else "yes"))
-    return outcome(findings, repairs, questions[:5])
+        if level is not None:
+            levels[name] = level
+    findings, repairs, questions = [], [], []
+    for level in dict.fromkeys(levels.values()):
+        for names in _in_company(m, [n for n in levels if levels[n] == level]):
+            f = _told_alone(m, names, level, told)
+            findings.append(f)
+            repairs += [repair(f, name, "left out: it knows the answer", role="excluded") for name in names if level == "fail"]
+            questions.append(_question(f.id, names, taken="no" if level == "fail" else "yes"))
+    return outcome(findings, repairs, questions)
+
+
+def _told_alone(m: Material, names: tuple[str, ...], level: Severity, told: dict[str, Strength]) -> Finding:
+    target, classes = given(m.problem).target, given(m.data).classes
+    measure = "AUC" if classes else "R2"
+    who = f"{listed(names)} {'alone tells' if len(names) == 1 else 'each tell'} {target}"
+    it = "it" if len(names) == 1 else "they"
+    return found(
+        "leakage.single_column",
+        level,
+        names,
+        f"{who} almost perfectly: {it} may have been recorded after the answer, or from it."
+        if level == "fail"
+        else f"{who} very well: make sure that {it} {'is' if it == 'it' else 'are'} known at the moment of prediction.",
+        detail=f"Out-of-fold {measure} of a shallow tree on one column alone: {', '.join(f'{n} {told[n].score:.3f}' for n in names[:6])}.",
+        n=len(given(m.data)),
+        effect=Effect(measure.lower(), max(told[n].score for n in names)),
+        why="A column that is not yet known when the model is used makes the score a lie.",
+        fix="left out; both scores are shown" if level == "fail" else "kept",
+        evidence={"accuracy": {n: told[n].accuracy for n in names}},
+    )
+
+
+def _in_company(m: Material, names: list[str]) -> list[tuple[str, ...]]:
+    """The columns in groups that go with each other (Spearman's correlation of 0.7 with any of the group): one question is enough for all."""
+    share = answer_share(m)
+    values: dict[str, np.ndarray] = {}
+    for name in names:
+        column = given(m.table)[name]
+        codes = column.values
+        if column.levels is not None:  # words by the mean answer of each level
+            place = np.where(codes < 0, len(column.levels), codes)
+            codes = (np.bincount(place, share) / np.maximum(np.bincount(place), 1))[place]
+        known = codes[np.isfinite(codes)]
+        values[name] = np.where(np.isfinite(codes), codes, np.median(known) if len(known) else 0.0)
+    groups: list[list[str]] = []
+    for name in names:
+        near = [g for g in groups if any(abs(rank_correlation(values[name], values[other])) >= TOGETHER for other in g)]
+        groups = [g for g in groups if g not in near] + [[*(n for g in near for n in g), name]]
+    return [tuple(g) for g in groups]
 
 
 def _rarest(m: Material) -> int:
@@ -231,8 +262,7 @@ def _pure(one: Looked, share: np.ndarray, base: float) -> tuple[float, int, floa
 
 
 def row_order(m: Material) -> Outcome:
-    """Do the rows stand in an order that gives the answer away? Harmless while no feature repeats the order."""
-    problem = given(m.problem)
+    """Features that repeat the order of rows sorted by the answer. The order alone is harmless, since folds are shuffled, and is not reported."""
     n = len(given(m.data))
     if n < 100:
         return outcome()
@@ -240,41 +270,11 @@ def row_order(m: Material) -> Outcome:
     data = rows_dataset(order, given(m.data).answers, classes=given(m.data).classes)
     strength = column_strengths(data, [""], m.seed)[""]
     above = 2 * strength.score - 1 if given(m.data).classes else strength.score
-    runs = _runs(answer_share(m))
-    if given(m.data).time is not None or (above < 0.2 and runs > -6):
+    if given(m.data).time is not None or above < 0.2:
         return outcome()
-    if above < 0.2:
-        return outcome(
-            [
-                found(
-                    "leakage.row_order",
-                    "info",
-                    (),
-                    "Rows that stand next to each other have like answers: the table is sorted, or its rows depend on their neighbours.",
-                    detail=f"Wald-Wolfowitz runs test z = {runs:.1f}.",
-                    n=n,
-                    effect=Effect("z", runs),
-                    why="If the rows come in time order, name the time with --time.",
-                    fix="rows are shuffled before they are parted",
-                )
-            ]
-        )
     copies = [one.name for one in looked_at(m, "number", "date") if _follows_rows(one)]
     score = f"{'AUC' if given(m.data).classes else 'R2'} {strength.score:.3f}"
     findings, repairs = [], []
-    findings.append(
-        found(
-            "leakage.row_order",
-            "info",
-            (),
-            f"The rows are sorted in a way that follows {problem.target}.",
-            detail=f"The row number alone gives {score}.",
-            n=n,
-            why="Harmless as long as no column repeats the order; folds are shuffled.",
-            effect=Effect("auc" if given(m.data).classes else "r2", strength.score),
-            fix="rows are shuffled before they are parted",
-        )
-    )
     for name in copies:
         f = found(
             "leakage.row_order",
@@ -290,18 +290,6 @@ def row_order(m: Material) -> Outcome:
         findings.append(f)
         repairs.append(repair(f, name, "left out: it repeats the row order", role="excluded"))
     return outcome(findings, repairs)
-
-
-def _runs(share: np.ndarray) -> float:
-    """z of the Wald-Wolfowitz runs test on answers above against below the median; strongly negative = neighbours alike."""
-    high = share > np.median(share) if len(np.unique(share)) > 2 else share > share.min()
-    a, b = float(high.sum()), float((~high).sum())
-    if min(a, b) < 10:
-        return 0.0
-    n = a + b
-    runs = 1 + float((high[1:] != high[:-1]).sum())
-    expected = 1 + 2 * a * b / n
-    return float((runs - expected) / np.sqrt(max(1e-12, 2 * a * b * (2 * a * b - n) / (n * n * (n - 1)))))
 
 
 def _follows_rows(one: Looked) -> bool:
@@ -340,6 +328,6 @@ def emlyn_checks() -> list[Check]:
             "the order of rows tells the answer",
             need,
             row_order,
-            source="out-of-fold tree on the row number; runs test (Wald, Wolfowitz 1940)",
+            source="out-of-fold tree on the row number",
         ),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from emlyn.checks._codes import sentinel_of, top_coded
 from emlyn.checks._say import (
     Looked,
     answer_share,
@@ -35,8 +36,6 @@ NEVER_ZERO = words(
     "glucose bmi mass insulin pressure bp systolic diastolic cholesterol chol weight height triceps skin bloodpressure heartrate pulse "
     "temperature hemoglobin haemoglobin hematocrit platelets creatinine albumin sodium potassium skinthickness sqft"
 )
-SENTINELS = (-1.0, -9.0, -99.0, -999.0, -9999.0, -99999.0, 9.0, 99.0, 999.0, 9999.0, 99999.0, 999999.0, 666.0, 777.0, 888.0, -88.0, -77.0)
-SPIKES = (666.0, 777.0, 888.0, 999.0, 9999.0, 99999.0)
 
 
 def placeholders(m: Material) -> Outcome:
@@ -81,7 +80,7 @@ def zeros(m: Material) -> Outcome:
     findings, repairs = [], []
     for one in looked_at(m, "number"):
         known = one.known[np.isfinite(one.known)]
-        code = _sentinel(*np.unique(known, return_counts=True)) if len(known) else None
+        code = sentinel_of(*np.unique(known, return_counts=True)) if len(known) else None
         known = known if code is None else known[known != code[0]]
         share = float((known == 0).mean()) if len(known) else 0.0
         rest = known[known != 0]
@@ -122,13 +121,16 @@ def _zeros_apart(rest: np.ndarray, values: np.ndarray, share: float, named: bool
 
 
 def sentinels(m: Material) -> Outcome:
-    """An extreme number from the usual list (-999, 9999, …) that comes back and stands far outside the rest; also repeated 666, 777, … inside it."""
+    """An extreme number from the usual list (-999, 9999, …) that comes back and stands far outside the rest; also repeated 666, 777, … inside it.
+
+    Where the answers of its rows go on as those of the largest values do, it is a limit and not a code: `form.capped` names it.
+    """
     findings, repairs = [], []
     for one in looked_at(m, "number"):
         known = one.known[np.isfinite(one.known)]
         values, counts = np.unique(known, return_counts=True)
-        hit = _sentinel(values, counts)
-        if hit is None:
+        hit = sentinel_of(values, counts)
+        if hit is None or top_coded(m, one.column, hit[0]):
             continue
         value, copies, safe, why = hit
         at = one.column.values == value
@@ -147,29 +149,6 @@ def sentinels(m: Material) -> Outcome:
         findings.append(f)
         repairs.append(repair(f, one.name, f"reads {value:g} as missing", parse=parse_with(one.card, not_numbers=(value,)), safe=safe))
     return outcome(findings, repairs)
-
-
-def _sentinel(values: np.ndarray, counts: np.ndarray) -> tuple[float, int, bool, str] | None:
-    """(value, copies, safe to repair, why), where one stands out."""
-    if len(values) < 8 or counts.sum() < 30:
-        return None
-    for edge, inner in ((0, values[1:]), (-1, values[:-1])):
-        value, copies, span = float(values[edge]), int(counts[edge]), float(np.ptp(inner))
-        if value not in SENTINELS or copies < 2 or len(inner) < 5:
-            continue
-        gap = float(abs(value - (inner[0] if edge == 0 else inner[-1])))
-        alone = edge == 0 and value < 0 and inner[0] >= 0 and (copies >= 0.005 * counts.sum() or value < -5)
-        if gap > 0.25 * max(span, 1e-300) or (alone and span > 5):
-            usual = float(values[np.searchsorted(np.cumsum(counts), 0.75 * counts.sum())])
-            safe = (value < -5 and (alone or gap > span)) or (value > 0 and gap > span and inner[-1] < 20 * max(usual, 1e-300) and value >= 99)
-            return value, copies, bool(safe), f"All other values lie between {number(float(inner[0]))} and {number(float(inner[-1]))}."
-    for value in SPIKES:
-        at = np.searchsorted(values, value)
-        if at < len(values) and values[at] == value and 0 < at < len(values) - 1:
-            near = counts[max(0, at - 20) : at + 21]
-            if counts[at] >= 10 and counts[at] > 8 * np.sort(near)[-2]:
-                return float(value), int(counts[at]), False, "It comes far more often than any value near it."
-    return None
 
 
 def rate(m: Material) -> Outcome:

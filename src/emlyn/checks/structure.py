@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import combinations
+
 import numpy as np
 
 from emlyn.checks._say import (
+    TWINS_FROM,
     answer_share,
     found,
     given,
+    has_twins,
     listed,
     looked_at,
     number,
@@ -18,16 +23,21 @@ from emlyn.checks._say import (
 )
 from emlyn.core.auditing.ranks import average_ranks, rank_correlation
 from emlyn.core.auditing.structure import find_entities
-from emlyn.core.check import Check, Material, Outcome, outcome
-from emlyn.core.splits import TWINS, count_twins
+from emlyn.core.check import Check, Material, Outcome, example_rows, outcome
+from emlyn.core.splits import TWINS, count_twins, make_folds, twin_codes
 from emlyn.core.table import row_hashes
 from emlyn.plugins import hook
 from emlyn.records.finding import Effect
+from emlyn.records.problem import SplitRule
 
 SITES = words(
     "site center centre hospital clinic school store shop branch plant factory region state country lab batch city location station machine "
     "operator source campus district"
 )
+
+NEAR_ROWS, NEAR_COLUMNS = 5_000, 24
+HELD_OUT = 6
+"""Parts that places are held out in: each place alone up to six, several at a time beyond."""
 
 
 def entities(m: Material) -> Outcome:
@@ -77,9 +87,10 @@ def twins(m: Material) -> Outcome:
     """Rows with equal features, which a random split would part."""
     problem, whole = given(m.problem), given(m.whole)
     n = whole.rows
-    rows, copied = count_twins(whole, problem.features, 0.01)
-    if not copied or rows < 5:
+    if not problem.target or not has_twins(whole, problem.features):
         return outcome()
+    rows, _ = count_twins(whole, problem.features, TWINS_FROM)
+    alike = n - len(np.unique(twin_codes(whole, [*problem.features, problem.target])))
     kept = problem.split.kind in ("group", "time")
     return outcome(
         [
@@ -88,7 +99,8 @@ def twins(m: Material) -> Outcome:
                 "warn",
                 (),
                 f"{rows:,} of {n:,} rows have a twin with exactly the same features; parted at random, a model would be judged on rows it has seen.",
-                detail="Copies, not coincidences: leaving a column out adds fewer repeats than there are.",
+                detail=f"{alike:,} rows repeat an earlier one with its answer. Copies, not coincidences: "
+                "leaving a column out adds fewer repeats than there are.",
                 n=n,
                 effect=Effect("share of rows", rows / n),
                 why="White-wine quality >= 7 scores AUC 0.92 with twins parted and 0.84 with twins together.",
@@ -97,6 +109,57 @@ def twins(m: Material) -> Outcome:
             )
         ]
     )
+
+
+def near_twins(m: Material) -> Outcome:
+    """Rows that equal another one in all features but one, as copies with an edited cell do.
+
+    Told from coincidences as twins are: rows alike by chance would be joined by more if two columns were left out. Told from designs, in which the
+    same thing is measured again at another setting, by the columns that differ: in a design it is mostly the same one.
+    """
+    table, features = given(m.table), given(m.problem).features
+    names = sorted((f for f in features if table[f].kind != "text"), key=lambda f: -len(np.unique(table[f].values[:2_000])))[:NEAR_COLUMNS]
+    few = table.select(names).take(np.arange(min(NEAR_ROWS, table.rows)))
+    if len(names) < 4 or few.rows < 100:
+        return outcome()
+    rng = np.random.default_rng(m.seed)
+    codes = [np.unique(few[n].values, return_inverse=True)[1] for n in names]
+    cells = [rng.integers(0, 2**62, int(c.max()) + 1, dtype=np.int64)[c] for c in codes]
+    with np.errstate(over="ignore"):
+        whole = np.add.reduce(cells)
+        twin = _repeated(whole)
+        by = np.array([_repeated(whole - one) & ~twin for one in cells])
+        near = by.any(axis=0)
+        if near.sum() <= max(5, TWINS_FROM * few.rows) or by.sum(axis=1).max() >= 0.5 * near.sum():
+            return outcome()
+        beyond = np.logical_or.reduce([_repeated(whole - a - b) for a, b in combinations(cells, 2)]) & ~twin & ~near
+    if beyond.sum() >= near.sum():
+        return outcome()
+    part = "" if few.rows == given(m.whole).rows else f" of the {few.rows:,} looked at"
+    return outcome(
+        [
+            found(
+                "structure.near_twins",
+                "info",
+                (),
+                f"{int(near.sum()):,} rows{part} differ from another row in one single cell: they may be copies that were edited.",
+                detail=f"Only {int(beyond.sum()):,} more are alike in all but two of {len(names)} columns: not by chance; which cell differs varies.",
+                n=few.rows,
+                rows=example_rows(near),
+                effect=Effect("share of rows", float(near.mean())),
+                why="A copy in the part that judges makes the model look better than it is; only exact copies are kept on one side of a split.",
+                fix="look at these rows; if something names what they belong to, keep it together with --group",
+            )
+        ]
+    )
+
+
+def _repeated(codes: np.ndarray) -> np.ndarray:
+    order = np.argsort(codes, kind="stable")
+    same = codes[order][1:] == codes[order][:-1]
+    found_: np.ndarray = np.empty(len(codes), dtype=bool)
+    found_[order] = np.r_[same, False] | np.r_[False, same]
+    return found_
 
 
 def time(m: Material) -> Outcome:
@@ -149,6 +212,7 @@ def sites(m: Material) -> Outcome:
         name = f"structure.sites:{one.name}"
         p_values[name] = p
         if spread > (0.1 if data.classes else 0.3):
+            told = _new_places(m, one.name, codes.values)
             unit = "difference of rates" if data.classes else "difference in standard deviations"
             low, high = (percent(means.min()), percent(means.max())) if data.classes else (number(float(means.min())), number(float(means.max())))
             findings.append(
@@ -158,13 +222,37 @@ def sites(m: Material) -> Outcome:
                     (one.name,),
                     f"The answers differ from one {one.name} to another: from {low} to {high}.",
                     n=len(share),
-                    detail=f"{len(groups)} with at least 20 rows; p = {p:.1g}.",
+                    detail=f"{len(groups)} with at least 20 rows; p = {p:.1g}." + _places_said(m, one.name, told),
                     effect=Effect(unit, spread),
+                    evidence={} if told is None else {"score": told[0], "score at new places": told[1]},
                     why="A model may learn the place instead of the cause, and fail at a new place.",
                     fix=f"for use at new places judge it with --group {one.name}",
                 )
             )
     return Outcome(tuple(findings), p_values=p_values)
+
+
+def _new_places(m: Material, name: str, codes: np.ndarray) -> tuple[float, float] | None:
+    """The probe's score without this column, with rows parted as they are and with whole places held out; None where it cannot be told."""
+    probe, problem = m.probe, given(m.problem)
+    names = tuple(f for f in problem.features if f != name)
+    if probe is None or m.seconds <= 0 or not any(given(m.table)[f].kind != "text" for f in names):
+        return None
+    here = codes[probe.data.units].astype(np.int64)
+    sizes = np.unique(here[here >= 0], return_counts=True)[1]
+    if len(sizes) < 3 or problem.split.by == name or sizes.max() > 0.5 * len(here):  # without the largest place too few rows would be left to learn
+        return None
+    apart = replace(probe.data, group=here, time=None, shared={})
+    folds = make_folds(apart, SplitRule("group", name), min(len(sizes), HELD_OUT), m.seed, stratify=bool(apart.classes))
+    truth = given(probe.data.answers)
+    return probe.scored(probe.predict(names, probe.folds), truth), probe.scored(probe.predict(names, folds), truth)
+
+
+def _places_said(m: Material, name: str, told: tuple[float, float] | None) -> str:
+    if told is None:
+        return ""
+    metric = given(m.problem).metric
+    return f" On a {name} it has not seen, a quick model scores {metric} {number(told[1])}, on rows parted as they are {number(told[0])}."
 
 
 def _between(groups: list[np.ndarray]) -> float:
@@ -243,6 +331,13 @@ def emlyn_checks() -> list[Check]:
     return [
         Check("structure.entities", "rows of one entity", ("whole", "problem", "raw"), entities, source="agreement lift of rows that share a key"),
         Check("structure.twins", "rows with equal features", ("whole", "problem"), twins),
+        Check(
+            "structure.near_twins",
+            "rows that differ in one cell",
+            ("whole", "table", "problem"),
+            near_twins,
+            source="row hashes without one, and without two, columns",
+        ),
         Check("structure.time", "answers that change over time", ("problem", "data"), time, source="Spearman correlation"),
         Check("structure.sites", "places that differ", ("table", "problem", "data"), sites, source="Kruskal, Wallis 1952; Benjamini-Hochberg"),
         Check("structure.overlap", "rows that are in both tables", ("table", "reference", "problem"), overlap, source="hash join"),

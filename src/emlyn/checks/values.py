@@ -6,6 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
+from emlyn.checks._codes import sentinel_of, top_coded
 from emlyn.checks._say import found, given, listed, looked_at, number, parse_with, percent, repair, sample_of, words_of
 from emlyn.core.auditing.orders import orders
 from emlyn.core.auditing.probe import column_strengths
@@ -163,10 +164,15 @@ def _usual(known: np.ndarray) -> tuple[float, float]:
 
 
 def capped(m: Material) -> Outcome:
-    """Features with a pile of rows at their largest value: larger ones were cut off there."""
+    """Features with a pile of rows at their largest value, or with a code such as 99999 for all beyond: larger ones were cut off there."""
     names, most = [], 0.0
     for one in looked_at(m, "number"):
         values, counts = np.unique(one.known, return_counts=True)
+        code = sentinel_of(values, counts)
+        if code is not None and code[0] == values[-1] and top_coded(m, one.column, code[0]):
+            names.append(f"{one.name} ({number(code[0])})")
+            most = max(most, code[1] / len(one.known))
+            continue
         if len(values) < 30 or values[-1] in (1.0, 100.0) or len(one.known) < 200:
             continue
         pile = float(counts[-1])
@@ -183,7 +189,8 @@ def capped(m: Material) -> Outcome:
                 "info",
                 columns,
                 f"Values seem to be cut off at the top: {listed(names)}.",
-                detail="At least five times as many rows at the largest value as near it.",
+                detail="Five times as many rows at the largest value as near it, or a value such as 99999 whose rows answer like the largest others.",
+                fix="kept as it is: it means this much or more",
                 why="Beyond the limit the column says nothing more.",
                 n=m.raw.rows,
                 effect=Effect("share of rows", most),

@@ -27,4 +27,6 @@ class Repair:
     """What it does, in one sentence."""
     before: float | None = None
     after: float | None = None
-    """The score on the same folds before and after, where it was measured."""
+    """The score on the same folds before and after, where it was measured: of this repair and all others with the same code together."""
+    measured: str = ""
+    """What `before` and `after` compare, or why they were not measured."""

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from emlyn.context import Context
-from emlyn.core.auditing.inspection import inspect, material, view
+from emlyn.core.auditing.inspection import group_turn, inspect, material, view
 from emlyn.core.auditing.probe import Probe
 from emlyn.core.auditing.structure import typed, with_answer_kind
-from emlyn.core.judging.metrics import metric
 from emlyn.core.table import Table
 from emlyn.records.audit import Audit
 from emlyn.records.data_card import ColumnCard, DataCard, Parse
@@ -24,8 +23,6 @@ MOST_S = 20.0
 LEAST_SHARE = 0.12
 """Share of the time left that the audit gets even where a slow start or a large file used up its share: a model on unaudited data is worth little."""
 MOST_QUESTIONS = 5
-RESCORED = 6
-"""Repairs whose score before and after is measured at most."""
 ORDER = {"fail": 0, "warn": 1, "info": 2}
 
 
@@ -159,6 +156,7 @@ class _Bench:
             self.scores["naive split"] = after.score(rule=SplitRule("stratified" if self.problem.classes else "random"))
         self._score_quarantined(after, honest)
         self._score_repairs(original)
+        self._score_kept(after)
         if self.time_left() > 0:
             self.canary["shuffled target"] = after.shuffled()
 
@@ -179,29 +177,65 @@ class _Bench:
                 gone.setdefault(one.finding, []).append(one.column)
         return [tuple(columns) for columns in gone.values()][:8]
 
+    def _score_kept(self, after: Probe) -> None:
+        """The score without each group of columns that a question asks about though they were kept."""
+        for one in self.questions[: 2 * MOST_QUESTIONS]:
+            rest = tuple(f for f in after.problem.features if f not in one.columns)
+            if one.taken == "yes" and rest and set(one.columns) <= set(after.problem.features) and self.time_left() > 0:
+                self.scores[f"with {', '.join(one.columns)}"] = self.scores["honest"]
+                self.scores[f"without {', '.join(one.columns)}"] = after.score(rest)
+
     def _score_repairs(self, original: Probe) -> None:
-        """Each parse repair alone: the same folds, the column as it was and as it is now."""
-        changes = [r for r in self.applied if (r.parse is not None or r.kind is not None) and r.column in self.problem.features]
-        if not changes or self.time_left() <= 0:
-            return
+        """All repairs of one code together: the same rows and folds, the columns as they were and as they are now.
+
+        Columns that were left out under suspicion have their two scores already; of the others each group says what was compared, or why not.
+        """
+        groups: dict[str, list[Repair]] = {}
+        for one in self.applied:
+            groups.setdefault(one.code, []).append(one)
         names = tuple(f for f in self.problem.features if f in self.view.columns)
-        before = original.score(names)
-        for one in changes[:RESCORED]:
+        base: float | None = None
+        for code, group in groups.items():
+            changed = [one for one in group if (one.parse is not None or one.kind is not None) and one.column in names]
+            gone = [one.column for one in group if one.role is not None and one.column in original.problem.features]
+            if not changed and not gone:
+                self._measured(group, f"not measured: {_unmeasurable(group)}")
+                continue
             if self.time_left() <= 0:
-                return
-            card = _changed(self.material.card, one)
-            rows = original.data.rows.with_columns({one.column: typed(self.material.raw, card, [one.column])[one.column]})
-            data = replace(original.data, tables={**original.data.tables, "rows": rows}, shared={})
-            after = Probe(data, original.problem, self.context.seed, self.context.threads).score(names)
-            self.applied[self.applied.index(one)] = replace(one, before=before, after=after)
+                self._measured(group, "not measured: the audit's time was up")
+                continue
+            if base is None:
+                base = original.score(names)
+            before = original.score(tuple(f for f in original.problem.features if f in {*names, *gone})) if gone else base
+            says = _compared(code, {*gone, *(one.column for one in changed)})
+            self._measured(group, says, before, self._repaired(original, changed, names))
+
+    def _repaired(self, original: Probe, changed: list[Repair], names: tuple[str, ...]) -> float:
+        """The score with these repairs made."""
+        if not changed:
+            return original.score(names)
+        card = self.material.card
+        for one in changed:
+            card = _changed(card, one)
+        columns = list(dict.fromkeys(one.column for one in changed))
+        now = typed(self.material.raw, card, columns)
+        rows = original.data.rows.with_columns({name: now[name] for name in columns})
+        data = replace(original.data, tables={**original.data.tables, "rows": rows}, shared={})
+        return Probe(data, original.problem, self.context.seed, self.context.threads).score(names)
+
+    def _measured(self, group: list[Repair], says: str, before: float | None = None, after: float | None = None) -> None:
+        for one in group:
+            self.applied[self.applied.index(one)] = replace(one, before=before, after=after, measured=says)
 
     # the answer ------------------------------------------------------------------------------------------------------------------------
 
     def result(self) -> Audit:
         done = {r.finding for r in self.applied}
+        asked = self._asked()
+        self.applied = [r if r.measured else replace(r, measured="not measured: there is no score, see what was left out") for r in self.applied]
         findings = [self._as_shown(f, f.applied or name in done) for name, f in self.findings.items()]
         findings.sort(
-            key=lambda f: (ORDER[f.severity], -(abs(f.effect.value) if f.effect and f.effect.value is not None else 0.0), f.code, f.columns)
+            key=lambda f: (ORDER[f.severity], group_turn(f.code), f.code, -(abs(f.effect.value) if f.effect and f.effect.value else 0.0), f.columns)
         )
         dropped = sorted({r for one in self.applied for r in one.drop_rows})
         return Audit(
@@ -209,7 +243,7 @@ class _Bench:
             card=self.card,
             problem=self.problem,
             repairs=tuple(self.applied),
-            questions=tuple(self._asked()),
+            questions=tuple(asked),
             drop_rows=tuple(dropped),
             scores={k: _rounded(v) for k, v in self.scores.items()},
             canary={k: _rounded(v) for k, v in self.canary.items()},
@@ -223,15 +257,31 @@ class _Bench:
         return replace(one, applied=applied, undo=undo, severity="info" if muted else one.severity)
 
     def _asked(self) -> list[Question]:
-        """At most five questions, those that change the score most first, each with the score under both answers."""
-        better = 1 if self.problem.target and metric(self.problem.metric).direction == "maximize" else -1
+        """At most five questions, those that change the score most first, each with the score under both answers.
+
+        Columns that a question with more at stake names already are not asked about again.
+        """
         scored = []
         for one in self.questions:
-            inside = self.scores.get(f"with {', '.join(one.columns)}")
-            scores = {"yes": _rounded(inside), "no": _rounded(self.scores["honest"])} if inside is not None else one.scores
-            gain = better * (inside - self.scores["honest"]) if inside is not None else 0.0
-            scored.append((-gain, replace(one, scores=scores)))
-        return [q for _, q in sorted(scored, key=lambda s: s[0])][:MOST_QUESTIONS]
+            inside, outside = (self.scores.get(f"{word} {', '.join(one.columns)}") for word in ("with", "without"))
+            known = inside is not None and outside is not None
+            scores = {"yes": _rounded(inside), "no": _rounded(outside)} if known else one.scores  # type: ignore[arg-type]
+            scored.append((abs(inside - outside) if known else 0.0, replace(one, scores=scores)))  # type: ignore[operator]
+        asked: list[Question] = []
+        for _, one in sorted(scored, key=lambda s: -s[0]):
+            if not set(one.columns) <= {name for other in asked for name in other.columns}:
+                asked.append(one)
+        if len(asked) > MOST_QUESTIONS:
+            self.left_out.append(f"questions: the {MOST_QUESTIONS} with most at stake of {len(asked)}; the safe answer was taken to all")
+        return asked[:MOST_QUESTIONS]
+
+
+def _compared(code: str, columns: set[str]) -> str:
+    return f"{code}: {len(columns)} column{'s' * (len(columns) > 1)}, the same rows and folds"
+
+
+def _unmeasurable(group: list[Repair]) -> str:
+    return "rows were left out, no column changed" if any(one.drop_rows for one in group) else "the column is no feature of the model"
 
 
 def _rounded(value: float) -> float:

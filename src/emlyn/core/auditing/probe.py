@@ -243,7 +243,11 @@ class Probe:
         return told
 
     def _matrix(self, names: Sequence[str]) -> tuple[np.ndarray, list[int]]:
-        """Cells as float64 (n, columns) with NaN for no value, and which columns are words (levels numbered by how common they are)."""
+        """Cells as float64 (n, columns) with NaN for no value, and which columns are words (levels numbered by how common they are).
+
+        Equally common levels stand in random order: by their codes, which follow their first appearance, they would betray the order of the rows.
+        """
+        rng = np.random.default_rng(self.seed)
         cells, words = np.zeros((len(self.data), max(1, len(names)))), []
         for i, name in enumerate(names):
             column = self.data.rows[name].take(self.data.units)
@@ -252,7 +256,7 @@ class Probe:
                 continue
             counts = column.counts()
             rank = np.empty(len(counts) + 1)
-            rank[:-1][np.argsort(-counts, kind="stable")] = np.arange(len(counts))
+            rank[:-1][np.lexsort((rng.permutation(len(counts)), -counts))] = np.arange(len(counts))
             rank[-1] = np.nan
             cells[:, i] = rank[column.values]
             if (counts > 0).sum() <= BINS:

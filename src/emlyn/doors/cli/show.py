@@ -46,21 +46,45 @@ def measure(name: str, m: dict[str, Any]) -> str:
 
 
 def findings(found: list[dict[str, Any]]) -> None:
+    """Up to eight codes of each severity, the first finding of each code in full; its others by their columns."""
     for severity in ("fail", "warn", "info"):
-        group = [f for f in found if f["severity"] == severity]
-        for f in group[:SHOWN]:
-            out(f"  {paint(MARKS[severity], severity)} {f['message']}")
-            if f.get("detail"):
-                out(dim(f"      {f['code']}: {f['detail']}" + (f" [undo: {f['undo']}]" if f.get("applied") and f.get("undo") else "")))
-        if len(group) > SHOWN:
-            out(dim(f"    and {len(group) - SHOWN} more of severity {severity}: see the report or --json"))
+        codes: dict[str, list[dict[str, Any]]] = {}
+        for f in found:
+            if f["severity"] == severity:
+                codes.setdefault(f["code"], []).append(f)
+        for code, (first, *others) in list(codes.items())[:SHOWN]:
+            out(f"  {paint(MARKS[severity], severity)} {first['message']}")
+            if first.get("detail"):
+                out(dim(f"      {code}: {first['detail']}" + (f" [undo: {first['undo']}]" if first.get("applied") and first.get("undo") else "")))
+            if others:
+                names = [", ".join(f["columns"]) for f in others if f["columns"]]
+                out(dim(f"      the same of {'; '.join(names[:6])}" + (f" and {len(names) - 6} more" if len(names) > 6 else "")))
+        if len(codes) > SHOWN:
+            out(dim(f"    and {len(codes) - SHOWN} more kinds of severity {severity}: {', '.join(list(codes)[SHOWN:])} (--json tells all)"))
 
 
-def questions(found: Iterable[dict[str, Any]]) -> None:
+def questions(found: Iterable[dict[str, Any]], metric: str) -> None:
     for q in found:
         out(f"  ? {q['text']}")
-        scores = ", ".join(f"{k}: {number(v)}" for k, v in (q.get("scores") or {}).items())
-        out(dim(f"      taken: {q['taken']}; the other answer: {q['flag']}" + (f"; scores: {scores}" if scores else "")))
+        other, scores = "no" if q["taken"] == "yes" else "yes", q.get("scores") or {}
+        told = {k: f" ({metric} {number(scores[k])})" if k in scores else "" for k in (q["taken"], other)}
+        out(dim(f"      taken: {q['taken']}{told[q['taken']]}; if {other}{told[other]}: {q['flag']}"))
+
+
+def repairs(found: list[dict[str, Any]], metric: str) -> None:
+    """What was changed, by code: columns, and the score before and after on the same folds."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for r in found:
+        groups.setdefault((r["code"], r["says"]), []).append(r)
+    for (code, says), group in groups.items():
+        columns = list(dict.fromkeys(r["column"] for r in group if r["column"]))
+        shown = ", ".join(columns[:4]) + (f" and {len(columns) - 4} more" if len(columns) > 4 else "")
+        out(f"  {shown + ': ' if shown else ''}{says}")
+        first = group[0]
+        told = first["measured"]
+        if first["before"] is not None:
+            told = f"{metric} {number(first['before'])} -> {number(first['after'])} ({told})"
+        out(dim(f"      {told}; undo: --without {code}"))
 
 
 def table(rows: list[dict[str, Any]], columns: list[str], right: Iterable[str] = ()) -> None:
@@ -116,7 +140,7 @@ def trained(result: dict[str, Any], sentence: str) -> None:
             out(dim(f"    and {len(gone) - SHOWN} more"))
     if result["questions"]:
         out("\nOnly you can answer (the safe answer was taken)")
-        questions(result["questions"])
+        questions(result["questions"], metric)
     out("\nLeaderboard (on rows not learned from)")
     table(result["leaderboard"][:12], ["recipe", "score", "spread", "fit_s", "weight", "note"], ["score", "spread", "fit_s", "weight"])
     out(f"\nModel   {result['model']}" + (f" ({', '.join(result['aliases'])})" if result["aliases"] else ""))
@@ -208,14 +232,18 @@ def audited(result: dict[str, Any]) -> None:
     if result["problem"]:
         p = result["problem"]
         out(f"\nThe question: {p['task']} of {p['target']!r}, judged by {p['metric']}" + (f", positive = {p['positive']!r}" if p["positive"] else ""))
-        for why in p["why"].values():
-            out(dim(f"  {why}"))
+        for said in (why for decision, why in p["why"].items() if decision != "split"):
+            out(dim(f"  {said}"))
         out(dim(f"  rows parted: {p['split']['kind']}" + (f" by {p['split']['by']}" if p["split"]["by"] else "") + f"; {p['split']['why']}"))
     out("\nFindings" if result["findings"] else "\nNothing found that needs you.")
     findings(result["findings"])
+    if result["repairs"]:
+        out("\nWhat was changed before learning, and what it did to the score")
+        repairs(result["repairs"], (result["problem"] or {}).get("metric", ""))
+    scores(result)
     if result["questions"]:
         out("\nOnly you can answer (the safe answer was taken)")
-        questions(result["questions"])
+        questions(result["questions"], result["problem"]["metric"])
     if result["drift"]:
         out("\nWhat is different in the other table")
         findings(result["drift"])
@@ -228,6 +256,17 @@ def audited(result: dict[str, Any]) -> None:
             word = "caught by " + ", ".join(t["by"][:3]) if t["caught"] else "missed" if t["planted"] else "no place for it here"
             out(f"  {paint('✓', 'use') if t['caught'] else paint('✗', 'fail') if t['planted'] else '·'} {t['trap']}: {word}")
             out(dim(f"      {t['detail']}"))
+
+
+def scores(result: dict[str, Any]) -> None:
+    """The honest score of a quick model, beside the one that a careless split would have shown."""
+    told = result["scores"]
+    if "honest" not in told:
+        return
+    metric, split = result["problem"]["metric"], result["problem"]["split"]
+    parted = f"{split['kind']} by {split['by']}" if split["by"] else split["kind"]
+    careless = f"; parted at random it would have looked like {number(told['naive split'])}" if "naive split" in told else ""
+    out(f"\nA quick model scores {metric} {number(told['honest'])} (rows parted: {parted}){careless}.")
 
 
 def contract(held: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from emlyn.core.dataset import Dataset, rows_dataset
 from emlyn.core.judging.answers import Answers
 from emlyn.core.judging.conformal import conformal_quantile, conformal_section, cross_reach, intervals_90, strangeness
 from emlyn.core.judging.fairness_metrics import group_labels
+from emlyn.core.judging.glass_box import EBM, glass_box_section
 from emlyn.core.judging.mitigation import per_group_decisions, reweighing
 from emlyn.core.judging.refits import learning_curve_section, membership_section, multiplicity_section, refit
 from emlyn.core.judging.sections import label_noise_section, quick_sections
@@ -214,6 +216,27 @@ def test_refits_answer_what_more_rows_bring_and_whether_the_model_remembers() ->
     assert 0 < multiplicity_section(found)["flips"] < 0.2
     attack = membership_section(found, PROBLEM)["auc"]
     assert attack["low"] < 0.55  # a line through two numbers has nothing to remember
+
+
+@pytest.mark.parametrize("extra", [True, False])
+def test_the_price_of_a_glass_box_is_a_paired_difference(extra: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The world is a sum of single columns, so a glass box loses nothing to boosted trees."""
+    if extra:
+        pytest.importorskip("interpret", reason="the extra `trust` is not installed")
+    else:
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    model, data = linear_world()
+    if not extra:
+        assert "is itself a glass box" in glass_box_section(model, data, PROBLEM, 60.0)["sentence"]
+    model.members[0].recipe = Recipe("trees", "lightgbm", {"task": "binary", "classes": 2})
+    found = glass_box_section(model, data, PROBLEM, 60.0)
+    assert found is not None
+    assert found["kind"] == (EBM if extra else "linear-splines")
+    assert found["against"] == "trees"
+    price = found["price"]
+    assert price["low"] < price["value"] < price["high"]
+    assert price["value"] == pytest.approx(found["value"] - found["other"], abs=0.02)
+    assert found["value"] > found["other"] - 0.02
 
 
 def test_deepening_stays_in_its_time_and_never_refits_the_model() -> None:

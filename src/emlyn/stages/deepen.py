@@ -10,13 +10,14 @@ from emlyn.context import Context
 from emlyn.core.dataset import Dataset
 from emlyn.core.judging.answers import Answers
 from emlyn.core.judging.decision import choose_threshold
+from emlyn.core.judging.glass_box import glass_box_section
 from emlyn.core.judging.mitigation import pareto_points
 from emlyn.core.judging.refits import learning_curve_section, membership_section, multiplicity_section, refit
 from emlyn.core.judging.sections import label_noise_section, quick_sections, sensitive_groups
 from emlyn.core.judging.stress import robustness_section
 from emlyn.records.problem import Problem
 
-STRESS_SHARE = 0.4
+STRESS_SHARE, GLASS_SHARE = 0.4, 0.25
 MOST_S = 600.0
 
 
@@ -24,7 +25,7 @@ def deepen(model: Any, data: Dataset, problem: Problem, context: Context) -> dic
     """Sections by name, as `stages.evaluate` documents them; each says what it left out for time.
 
     `data` are labelled rows that the model did not learn from. Of the time left, the change tests take at most two fifths, the
-    small fits (learning curve, multiplicity, membership) the rest; at most ten minutes in all.
+    glass box a quarter, the small fits (learning curve, multiplicity, membership) the rest; at most ten minutes in all.
     """
     assert data.answers is not None
     seconds = min(MOST_S, max(1.0, 0.9 * context.budget.left))
@@ -42,6 +43,7 @@ def deepen(model: Any, data: Dataset, problem: Problem, context: Context) -> dic
         context.emit("note", "robustness tested; learning again on parts of the rows")
     if "fairness" in sections:
         _add(sections, "fairness", lambda: _with_pareto(model, data, problem, sections["fairness"], context))
+    _add(sections, "glass_box", lambda: glass_box_section(model, data, problem, GLASS_SHARE * seconds, context.seed))
     found = refit(model, data, problem, seconds - (context.budget.spent - began), context.seed)
     if found is not None and found.fits:
         _add(sections, "learning_curve", lambda: learning_curve_section(found, problem))

@@ -52,6 +52,8 @@ prior), `calibration_slope`, `calibration_intercept`, `observed_expected`, `ici`
                   intervals that are wider where errors are also "scale": {"at": [predictions], "size": [factors]} (half width = quantile
                   times size, linear in between), "narrow", "wide": width that 5 % of rows stay below, and above
   abstention      {"points": [{"answered": share, "value", "low", "high", "threshold"}], "metric", "sentence"}
+  glass_box       {"kind", "against": recipe, "metric", "value", "other", "price": MEASURE or null, "p", "sentence"}   what a model that can be
+                  read as a whole reaches beside the heaviest recipe, both learned anew on folds of these rows
   learning_curve  {"points": [{"rows", "value", "low", "high"}], "metric", "doubling": gain of twice the data, "sentence"}
   label_noise     {"share": MEASURE, "ceiling": accuracy, "sentence"}
   robustness      {"tests": [{"test", "column", "value", "change", "flips", "sentence"}], "metric", "sentence"}

@@ -1,5 +1,6 @@
 """Weights, calibration and members: better than the best single one, honest where rows are few."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -162,3 +163,90 @@ def test_a_latency_limit_prunes_and_learns_once_more():
         model = ensemble(found, data, toys.binary_problem(), context)
     assert len(model.members) == 1
     assert len(model.members[0].fitted) == 1
+
+
+def limited(data, problem, limit, *learners):
+    with toys.only(*learners):
+        context = toys.context()
+        planned = replace(plan(problem, data, toys.options(), context), max_latency=limit, refit=True)
+        found = search(planned, data, problem, context)
+        return found, ensemble(found, data, problem, context)
+
+
+def said_of_latency(trials):
+    return next(entry for entry in trials.said if entry.kind == "latency")
+
+
+class FittedSlow(toys.FittedRidge):
+    def predict(self, data, steps=None):
+        if len(data) == 1:
+            time.sleep(0.005)
+        return super().predict(data)
+
+
+class Weighted(toys.Ridge):
+    """Ridge regression that minds the units' weights, on so many columns."""
+
+    columns, fitted = 1, toys.FittedRidge
+
+    def __init__(self):
+        self.name = "slow" if self.fitted is FittedSlow else "quick"
+
+    def recipes(self, problem, data):
+        return [toys.Recipe(self.name, self.name)]
+
+    def fit(self, recipe, fit, watch, effort):
+        x = toys.design(fit)[:, : 1 + self.columns]
+        weighted = x if fit.weight is None else x * fit.weight[:, None]
+        w = np.linalg.solve(weighted.T @ x + np.eye(x.shape[1]), weighted.T @ fit.answers.astype(float))
+        return self.fitted(w, fit.classes)
+
+
+class Slow(Weighted):
+    """Knows more than the quick one, and takes 5 ms a row."""
+
+    columns, fitted = 99, FittedSlow
+
+
+class Quick(Weighted):
+    pass
+
+
+def test_a_limit_leaves_the_slow_member_out_and_says_what_that_costs():
+    data = toys.rows_data(400)
+    found, model = limited(data, toys.binary_problem(), 0.004, Slow(), Quick())
+    entry = said_of_latency(found)
+    assert "slow" not in [m.recipe.name for m in model.members]
+    assert entry.verdict == "kept"
+    assert entry.evidence["one_row_s"] <= 0.004
+    assert entry.evidence["score"] == model.score
+    assert "roc_auc" in entry.change
+    assert all(0 < m.one_row_s < 0.004 for m in model.members)
+    assert set(found.served) == {m.recipe.name for m in model.members}
+    assert [c.recipe.name for c in found.eligible()] == list(found.served)  # what is evaluated is what ships
+
+
+def test_a_limit_that_costs_nothing_changes_nothing():
+    data = toys.rows_data(400)
+    found, model = limited(data, toys.binary_problem(), 10.0, Slow(), Quick())
+    assert "slow" in [m.recipe.name for m in model.members]
+    assert said_of_latency(found).evidence["score"] == said_of_latency(found).evidence["score_without_limit"]
+    assert not [c for c in found.candidates if c.status == "distilled"]
+
+
+def test_a_pupil_of_the_whole_ensemble_is_tried_where_members_are_left_out():
+    """It learns from probabilities (weights count), is judged on every fold, and stands on the leaderboard with a score of its own."""
+    data = toys.rows_data(400)
+    found, _ = limited(data, toys.binary_problem(), 0.004, Slow(), Quick())
+    pupil = next(c for c in found.candidates if c.status == "distilled")
+    assert found.complete(pupil)
+    assert found.score(pupil)[0] == pytest.approx(found.score(found.find("quick"))[0], abs=0.02)
+    assert "distilled" in [trial.status for trial in found.records()]
+
+
+def test_a_limit_that_nothing_meets_is_said_plainly():
+    data = toys.rows_data(400)
+    found, model = limited(data, toys.binary_problem(), 1e-9, Slow(), Quick())
+    assert [m.recipe.name for m in model.members] == ["quick"]
+    assert said_of_latency(found).verdict == "missed"
+    assert "cannot be met" in said_of_latency(found).change

@@ -21,7 +21,7 @@ class Trial:
     fit_s: float
     predict_s: float = 0.0
     status: str = "done"
-    """done | dropped | failed | stopped."""
+    """done | dropped | failed | stopped | distilled (learned from the answers of the others' ensemble)."""
     note: str = ""
     """Why it was dropped or what failed."""
     weight: float = 0.0

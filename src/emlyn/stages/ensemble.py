@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from emlyn import plugins
 from emlyn.context import Context
-from emlyn.core.dataset import Dataset
+from emlyn.core.dataset import Dataset, Fold
 from emlyn.core.executor import Job, run_beside
 from emlyn.core.learner import Effort, Fitted, Learner
 from emlyn.core.machine import memory_left
+from emlyn.core.models.calibration import Calibration
 from emlyn.core.models.model import Member, Model
+from emlyn.core.models.one_row import member_seconds, seconds_per_row
 from emlyn.core.searching.costs import costs_of
+from emlyn.core.searching.distilling import affordable, learn_taught, pupil
 from emlyn.core.searching.ensembling import blend
-from emlyn.core.searching.proposals import ensemble_weights
 from emlyn.core.searching.selection import OutOfFold, chosen
 from emlyn.core.searching.trials import Candidate, Trials, at_steps, ready
 from emlyn.errors import Interrupted
+from emlyn.records.data_card import Contract
 from emlyn.records.journal import Entry
 from emlyn.records.plan import Recipe
 from emlyn.records.problem import Problem
@@ -32,46 +34,174 @@ REFIT_STEPS = 1.1
 """A model of all rows gets this many times the rounds that were best on a part of them."""
 
 
-def ensemble(trials: Trials, data: Dataset, problem: Problem, context: Context) -> Model:
-    """The weighted, calibrated model. Raises Interrupted when no trial has any answer."""
+@dataclass(frozen=True, eq=False)
+class _Choice:
+    """Weights, calibration and the out-of-fold score of an ensemble of candidates."""
+
+    candidates: tuple[Candidate, ...]
+    """Those with a weight, heaviest first."""
+    weights: tuple[float, ...]
+    calibration: Calibration
+    score: float
+    answers: np.ndarray
+    """Calibrated out-of-fold answers (n, k) to the units that all candidates have answered."""
+    rows: np.ndarray
+    """Positions of these units (n,)."""
+
+
+def ensemble(trials: Trials, data: Dataset, problem: Problem, context: Context, contract: Contract | None = None) -> Model:
+    """The weighted, calibrated model; with a contract, behind it. Raises Interrupted when no trial has any answer."""
     candidates = trials.eligible()
     if not candidates:
         raise Interrupted("stopped before there was a model")
-    data = ready(data, context.seed)
-    limit = trials.plan.max_latency
-    if limit is not None:
-        candidates = _quick(candidates, trials, data, limit, context)
+    data, limit = ready(data, context.seed), trials.plan.max_latency
+    empty = Model(problem, (), trials.width, data.shared.get("encoder"), contract or Contract(()), bounds=_bounds(data, problem))
+    if limit is None:
+        choice = _choose(candidates, trials)
+        model = _model(empty, choice, {c.recipe.name: _member(c, trials, data, context) for c in choice.candidates})
+    else:
+        model, choice = _Limited(limit, trials, data, context, empty).model(candidates)
+    for candidate, w in zip(choice.candidates, choice.weights, strict=True):
+        candidate.weight = w
+    kept = ", ".join(f"{m.recipe.name} {m.weight:.2f}" for m in model.members)
+    evidence = {"score": choice.score, "calibration": model.calibration.kind, "gain": model.calibration.gain}
+    trials.say(Entry(round(context.budget.spent, 3), "ensemble", change=kept, evidence=evidence, verdict="kept"))
+    said = f"{len(model.members)} members, {trials.metric.name} {choice.score:.5g}: {kept}"
+    context.emit("ensemble", said, score=choice.score, members=[m.recipe.name for m in model.members])
+    return model
+
+
+def _choose(candidates: Sequence[Candidate], trials: Trials, *, quick: bool = False) -> _Choice:
     rows = trials.covered(candidates)
     truth, weight = trials.truth(rows), trials.weight(rows)
     stored = OutOfFold([trials.oof(c.recipe.name)[rows] for c in candidates], trials.fold_of[rows], truth, weight)
-    shares, calibration = chosen(stored, trials.metric, calibrate=bool(problem.classes), seed=trials.seed)
-    carried = [(c, float(w)) for c, w in zip(candidates, shares, strict=True) if w > 0]
-    for candidate, w in carried:
-        candidate.weight = w
-    score = trials.metric.score(truth, calibration.apply(blend(stored.candidates, shares)), weight)
-    members = _members(carried, trials, data, context)
-    at = round(context.budget.spent, 3)
-    kept = ", ".join(f"{m.recipe.name} {m.weight:.2f}" for m in members)
-    evidence = {"score": score, "calibration": calibration.kind, "gain": calibration.gain}
-    trials.say(Entry(at, "ensemble", change=kept, evidence=evidence, verdict="kept"))
-    context.emit(
-        "ensemble", f"{len(members)} members, {trials.metric.name} {score:.5g}: {kept}", score=score, members=[m.recipe.name for m in members]
-    )
-    encoder = data.shared.get("encoder")
-    return Model(problem, members, trials.width, encoder, calibration=calibration, bounds=_bounds(data, problem), score=score)
+    shares, calibration = chosen(stored, trials.metric, calibrate=bool(trials.problem.classes), seed=trials.seed, quick=quick)
+    answers = calibration.apply(blend(stored.candidates, shares))
+    carried = sorted(((c, float(w)) for c, w in zip(candidates, shares, strict=True) if w > 0), key=lambda t: -t[1])
+    score = trials.metric.score(truth, answers, weight)
+    return _Choice(tuple(c for c, _ in carried), tuple(w for _, w in carried), calibration, score, answers, rows)
 
 
-def _members(carried: list[tuple[Candidate, float]], trials: Trials, data: Dataset, context: Context) -> tuple[Member, ...]:
-    """Bags of fold models, heaviest first: together they have seen every working row in equal measure. A refit on all rows where the plan says so."""
-    made = []
-    for c, w in sorted(carried, key=lambda t: -t[1]):
-        results, steps = [r for _, r in sorted(c.results.items())], c.steps()
-        fitted = tuple(at_steps(r.fitted, None if steps is None or r.curve is None else min(steps, len(r.curve))) for r in results)
-        member = Member(c.recipe, w, fitted, trials.score(c)[0])
-        if trials.plan.refit or len(fitted) < len(trials.folds):
-            member = _refitted(member, c, trials, data, context)
-        made.append(member)
-    return tuple(made)
+def _model(empty: Model, choice: _Choice, members: Mapping[str, Member]) -> Model:
+    held = tuple(replace(members[c.recipe.name], weight=w) for c, w in zip(choice.candidates, choice.weights, strict=True))
+    return replace(empty, members=held, calibration=choice.calibration, score=choice.score)
+
+
+def _member(c: Candidate, trials: Trials, data: Dataset, context: Context) -> Member:
+    """A bag of fold models: together they have seen every working row in equal measure. Learned once on all rows where the plan says so."""
+    results, steps = [r for _, r in sorted(c.results.items())], c.steps()
+    fitted = tuple(at_steps(r.fitted, None if steps is None or r.curve is None else min(steps, len(r.curve))) for r in results)
+    member = Member(c.recipe, 1.0, fitted, trials.score(c)[0])
+    if trials.plan.refit or len(fitted) < len(trials.folds):
+        return _refitted(member, c, trials, data, context)
+    return member
+
+
+@dataclass(eq=False)
+class _Limited:
+    """A model that answers one row within `limit` seconds, as measured when it is as it will ship."""
+
+    limit: float
+    trials: Trials
+    data: Dataset
+    context: Context
+    empty: Model
+    """The model without its members."""
+    teacher: _Choice | None = None
+    made: dict[str, Member] = field(default_factory=dict)
+    """Members learned once on all rows, by recipe."""
+
+    def model(self, candidates: list[Candidate]) -> tuple[Model, _Choice]:
+        """Prune by the speed of fold models, then by that of what ships; where that changed anything, a quick model is taught the whole ensemble."""
+        self.teacher = _choose(candidates, self.trials)
+        kept = self._pruned(candidates, self._fold_model, quick=True)[2]
+        model, choice, kept = self._pruned(kept, self._final)
+        if choice.score != self.teacher.score and (pupil := self._pupil(candidates)) is not None:
+            with_pupil, chosen_with, _ = self._pruned([*kept, pupil], self._final)
+            if self._loss(chosen_with) < self._loss(choice) and seconds_per_row(with_pupil, self.data) <= self.limit:
+                model, choice = with_pupil, chosen_with
+        took = seconds_per_row(model, self.data)
+        if took > self.limit:
+            model, choice, took = self._quickest(candidates)
+        seconds = member_seconds(model, self.data)
+        model = replace(model, members=tuple(replace(m, one_row_s=s) for m, s in zip(model.members, seconds, strict=True)))
+        self.trials.served = tuple(c.recipe.name for c in choice.candidates)
+        self._say(model, choice, took)
+        return model, choice
+
+    def _pruned(
+        self, candidates: Sequence[Candidate], member: Callable[[Candidate], Member], *, quick: bool = False
+    ) -> tuple[Model, _Choice, list[Candidate]]:
+        """The best ensemble within the limit, and the candidates it was chosen from: again and again without who brings least per second."""
+        kept = list(candidates)
+        while True:
+            choice = _choose(kept, self.trials, quick=quick)
+            model = _model(self.empty, choice, {c.recipe.name: member(c) for c in choice.candidates})
+            if len(kept) == 1 or seconds_per_row(model, self.data) <= self.limit:
+                return model, choice, kept
+            worth = np.array(choice.weights) / np.maximum(member_seconds(model, self.data), 1e-7)
+            kept.remove(choice.candidates[int(worth.argmin())])
+
+    def _fold_model(self, c: Candidate) -> Member:
+        return Member(c.recipe, 1.0, (at_steps(next(iter(c.results.values())).fitted, c.steps()),), self.trials.score(c)[0])
+
+    def _final(self, c: Candidate) -> Member:
+        if c.recipe.name not in self.made:
+            self.made[c.recipe.name] = _member(c, self.trials, self.data, self.context)
+        return self.made[c.recipe.name]
+
+    def _pupil(self, candidates: Sequence[Candidate]) -> Candidate | None:
+        """The best recipe that is quick enough alone, taught by the whole ensemble; None where none is, or where time or folds do not suffice."""
+        teacher, trials = self.teacher, self.trials
+        left = self.context.budget.until("search") if trials.plan.trials is None else math.inf
+        same = trials.data.shared.get("encoder") is self.empty.encoder and len(trials.data) == len(self.data)
+        if teacher is None or not same or len(trials.folds) < 2 or len(teacher.rows) < len(trials.data) or self.context.cancel.is_set():
+            return None
+        for c in candidates:  # best first
+            alone = replace(self.empty, members=(self._fold_model(c),))
+            if c.recipe.learner == "baseline" or not affordable(c, len(trials.folds), left) or seconds_per_row(alone, self.data) > self.limit:
+                continue
+            learner, effort = plugins.find("learners", c.recipe.learner), Effort(left, self.context.threads, trials.seed)
+            made = pupil(c, learner, self._taught_on, trials, effort)
+            trials.candidates.append(made)
+            fitted = learn_taught(learner, c, trials.data, teacher.answers, effort)
+            self.made[made.recipe.name] = Member(made.recipe, 1.0, (fitted,), trials.score(made)[0])
+            return made
+        return None
+
+    def _taught_on(self, fold: Fold) -> np.ndarray:
+        """What the whole ensemble, as learned on a fold, answers to the rows it learned from (n, k)."""
+        assert self.teacher is not None
+        models = [at_steps(c.results[fold.number].fitted, c.fold_steps(fold.number)) for c in self.teacher.candidates]
+        return self.teacher.calibration.apply(blend([m.predict(fold.fit) for m in models], np.array(self.teacher.weights)))
+
+    def _quickest(self, candidates: Sequence[Candidate]) -> tuple[Model, _Choice, float]:
+        """Where nothing meets the limit: the quickest single model."""
+        took = {c.recipe.name: seconds_per_row(replace(self.empty, members=(self._fold_model(c),)), self.data) for c in candidates}
+        choice = _choose([min(candidates, key=lambda c: took[c.recipe.name])], self.trials)
+        model = _model(self.empty, choice, {c.recipe.name: self._final(c) for c in choice.candidates})
+        return model, choice, seconds_per_row(model, self.data)
+
+    def _loss(self, choice: _Choice) -> float:
+        return choice.score if self.trials.metric.direction == "minimize" else -choice.score
+
+    def _say(self, model: Model, choice: _Choice, took: float) -> None:
+        """What the limit came to, and what it costs."""
+        assert self.teacher is not None
+        name, whole, cost = self.trials.metric.name, self.teacher.score, self._loss(choice) - self._loss(self.teacher)
+        gone = [c.recipe.name for c in self.teacher.candidates if c not in choice.candidates]
+        price = f"costs {cost:.2g} of {name}" if cost > 0 else f"costs no {name}"
+        price += f" ({whole:.4g} without it, {choice.score:.4g} with it, out of fold)"
+        limit, ms = f"the limit of {1e3 * self.limit:g} ms", f"{1e3 * took:.2g} ms"
+        said = f"one row takes {ms}, {limit} {price}" + (f": without {', '.join(gone)}" if gone else "")
+        if took > self.limit:
+            bare = took - sum(m.one_row_s for m in model.members)
+            said = f"{limit} cannot be met here: the quickest model, {model.members[0].recipe.name}, takes {ms} a row, of which checking and"
+            said += f" encoding the row take {1e3 * bare:.2g} ms; it is kept, and the limit {price}"
+        evidence = {"limit_s": self.limit, "one_row_s": took, "score": choice.score, "score_without_limit": whole, "metric": name}
+        verdict = "kept" if took <= self.limit else "missed"
+        self.trials.say(Entry(round(self.context.budget.spent, 3), "latency", change=said, evidence=evidence, verdict=verdict))
+        self.context.emit("note", said, **evidence)
 
 
 def _refitted(member: Member, candidate: Candidate, trials: Trials, data: Dataset, context: Context) -> Member:
@@ -108,44 +238,6 @@ def _that_fit(recipe: Recipe, data: Dataset, context: Context) -> Dataset:
 def refit(learner: Learner, recipe: Recipe, data: Dataset, effort: Effort) -> Fitted:
     """The job of learning on all rows, for as many steps as the folds found best."""
     return learner.fit(recipe, data, None, effort)
-
-
-def _quick(candidates: list[Candidate], trials: Trials, data: Dataset, limit: float, context: Context) -> list[Candidate]:
-    """Candidates whose single models together answer one row within `limit` seconds: of all, the cheapest per share of the ensemble they carry."""
-    row = data.take(np.arange(1))
-    row = replace(row, tables={k: t.take(row.units) if k == "rows" else t for k, t in row.tables.items()}, units=np.arange(1), shared={})
-    encoder = data.shared.get("encoder")
-
-    def seconds(c: Candidate) -> float:
-        fitted = next(iter(c.results.values())).fitted
-        return median_seconds(lambda: fitted.predict(replace(row, shared={} if encoder is None else {"encoder": encoder})))
-
-    cost = {c.recipe.name: seconds(c) for c in candidates}
-    shared = 0.0 if encoder is None else median_seconds(lambda: encoder.transform(row.rows))
-    kept = list(candidates)
-    while len(kept) > 1 and shared + sum(max(0.0, cost[c.recipe.name] - shared) for c in kept) > limit:
-        shares = ensemble_weights(trials, kept)
-        kept.pop(int(np.argmin([w / max(cost[c.recipe.name] - shared, 1e-6) for c, w in zip(kept, shares, strict=True)])))
-    needed = max(cost[c.recipe.name] for c in kept) if len(kept) == 1 else shared + sum(max(0.0, cost[c.recipe.name] - shared) for c in kept)
-    if needed > limit:
-        kept = [min(candidates, key=lambda c: cost[c.recipe.name])]
-        context.emit(
-            "note", f"no model here answers a row within {1000 * limit:g} ms: {kept[0].recipe.name} takes {1000 * cost[kept[0].recipe.name]:.2g} ms"
-        )
-    else:
-        context.emit("note", f"one row is answered in about {1000 * needed:.2g} ms by {', '.join(c.recipe.name for c in kept)}")
-    return kept
-
-
-def median_seconds(call: Callable[[], object], tries: int = 15) -> float:
-    """The median of a few measured calls, after one that warms up."""
-    call()
-    seconds = []
-    for _ in range(tries):
-        began = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - began)
-    return float(np.median(seconds))
 
 
 def _bounds(data: Dataset, problem: Problem) -> tuple[float, float] | None:

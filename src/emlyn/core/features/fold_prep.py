@@ -215,8 +215,8 @@ class FoldPrep:
     @cached_property
     def _by_operation(self) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
         """(operation, places among the pairs, first features, second features)."""
-        held = {op: [(i, a, b) for i, (of, a, b) in enumerate(self.pairs) if of == op] for op in OPERATIONS}
-        return [(op, *map(np.array, zip(*found, strict=True))) for op, found in held.items() if found]
+        held = {op: np.array([(i, a, b) for i, (of, a, b) in enumerate(self.pairs) if of == op]).reshape(-1, 3) for op in OPERATIONS}
+        return [(op, found[:, 0], found[:, 1], found[:, 2]) for op, found in held.items() if len(found)]
 
     def _joined(self, matrix: Matrix, blocks: list[np.ndarray]) -> Matrix:
         made = [made_of(op, matrix.dense[:, a], matrix.dense[:, b])[:, None] for op, a, b in self.pairs] + blocks

@@ -153,7 +153,7 @@ def best_steps(curves: Sequence[np.ndarray]) -> int:
 
 @dataclass(eq=False)
 class Candidate:
-    """A recipe on its way: queued, racing, done, dropped, failed or stopped."""
+    """A recipe on its way: queued, racing, done, dropped, failed or stopped; or distilled from an ensemble of others."""
 
     recipe: Recipe
     results: dict[int, FoldResult] = field(default_factory=dict)
@@ -194,6 +194,8 @@ class Trials:
         self.candidates: list[Candidate] = []
         self.said: list[Entry] = []
         """Journal: what was decided and why."""
+        self.served: tuple[str, ...] = ()
+        """Recipes that a latency limit left; empty without one. What ships is chosen, and judged, among them alone."""
         self.seed = 0
         self.wall_s = 0.0
         self.fold_of = np.full(len(data), -1)
@@ -223,7 +225,7 @@ class Trials:
         metric nothing and ruins the probabilities, yet one good column is more than a learner that ran out of time.
         """
         sign = -1 if self.metric.direction == "maximize" else 1
-        ranked = sorted(self.usable(), key=lambda c: sign * self.score(c)[0])
+        ranked = sorted((c for c in self.usable() if not self.served or c.recipe.name in self.served), key=lambda c: sign * self.score(c)[0])
         learned = [c for c in ranked if c.recipe.learner != "baseline"]
         floor = next((i for i, c in enumerate(ranked) if c.recipe.learner == "baseline"), len(ranked))
         kept: list[Candidate] = []

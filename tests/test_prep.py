@@ -236,3 +236,13 @@ def test_an_outcome_keeps_numbers_in_range_and_classes_possible():
     classes = Outcome("multiclass", 3).answers(np.array([[1.0, 0.0, 0.0], [np.nan, 0.5, 0.5]]))
     assert (classes > 0).all()
     np.testing.assert_allclose(classes.sum(axis=1), 1)
+
+
+def test_long_texts_are_read_as_far_as_they_can_be():
+    texts = [f"start{i % 5} {'common words here ' * 60} item {i % 7} tail{i % 3}" for i in range(400)]
+    whole, part = fit_text(texts, 3, 0), fit_text(texts, 3, 0, characters=80_000)
+    assert "tail1" in whole.terms
+    assert "tail1" not in part.terms
+    assert part.longest * len(texts) <= 80_000
+    assert part.weights(texts).shape[0] == len(texts)
+    assert fit_text(texts, 3, 0, characters=5_000) is None, "not even the beginnings can be read"

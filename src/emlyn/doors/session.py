@@ -20,7 +20,6 @@ from emlyn.doors import results
 from emlyn.errors import Interrupted
 from emlyn.events import Event, Sink, fan_out
 from emlyn.records.options import TrainOptions
-from emlyn.report.html import render
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
@@ -65,6 +64,8 @@ class Session:
 
         Raises KeyboardInterrupt when stopped before there was a model.
         """
+        from emlyn.report.html import render  # the templates' machinery is not needed before there is a model
+
         try:
             trained = engineer.train(data, self.options, self.context, render)
         except Interrupted as stopped:

@@ -22,6 +22,8 @@ from emlyn.core.models.parts import pack, require, unpack
 from emlyn.core.table import Table
 
 TEXT_DIMENSIONS = 30
+CHARACTERS = 8_000_000
+"""Characters of a table's texts that are read about, beginnings first. Not a question of the clock: a run that goes on must encode as before."""
 MOST_DATE_PAIRS = 10
 CHUNK = 65_536
 _LOCK = threading.Lock()
@@ -198,7 +200,8 @@ class Encoder:
 def fit_encoder(table: Table, columns: Sequence[str] | None = None, seed: int = 0) -> Encoder:
     """An encoder of the table's columns (of `columns`, where given), in that order. Sees no target. Features that do not vary are left out."""
     names = tuple(table if columns is None else columns)
-    codes = [(name, code) for name in names for code in fit_codes(table[name], TEXT_DIMENSIONS, seed)]
+    share = CHARACTERS // max(1, sum(table[name].kind == "text" for name in names))
+    codes = [(name, code) for name in names for code in fit_codes(table[name], TEXT_DIMENSIONS, seed, share)]
     pairs = _date_pairs(table, names) + _places(table, names)
     varies = [np.ones(len(code.parts), dtype=bool) if isinstance(code, TextCode) else _varies(code.dense(table[name])) for name, code in codes]
     varies += [_varies(pair.dense(table)) for pair in pairs]

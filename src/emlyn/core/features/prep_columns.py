@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -182,9 +183,9 @@ class TextCode:
     levels: Mapping[int, int] = field(default_factory=dict)
 
     @classmethod
-    def fit(cls, column: Column, dimensions: int, seed: int) -> TextCode:
+    def fit(cls, column: Column, dimensions: int, seed: int, characters: float = math.inf) -> TextCode:
         assert column.levels is not None
-        return cls(fit_text([str(t) for t, n in zip(column.levels, column.counts(), strict=True) if n], dimensions, seed))
+        return cls(fit_text([str(t) for t, n in zip(column.levels, column.counts(), strict=True) if n], dimensions, seed, characters))
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -226,8 +227,8 @@ def _used_levels(column: Column) -> tuple[np.ndarray, np.ndarray]:
     return column.levels[used], codes
 
 
-def fit_codes(column: Column, dimensions: int, seed: int) -> list[ColumnCode]:
-    """The encoders of one column, none when it holds fewer than two different cells."""
+def fit_codes(column: Column, dimensions: int, seed: int, characters: float = math.inf) -> list[ColumnCode]:
+    """The encoders of one column, none when it holds fewer than two different cells; of its texts so many `characters` are read about."""
     if column.levels is None:
         return [DateCode.fit(column)] if column.kind == "date" else [NumberCode.fit(column)]
     counts = column.counts()
@@ -236,9 +237,9 @@ def fit_codes(column: Column, dimensions: int, seed: int) -> list[ColumnCode]:
     if column.kind == "category" or repeated > 0.5 * len(column):
         found.append(CategoryCode.fit(column))
     if column.kind == "text":
-        found.append(TextCode.fit(column, dimensions, seed))
+        found.append(TextCode.fit(column, dimensions, seed, characters))
     elif distinct > STRINGS_FROM:
-        found.append(TextCode.fit(column, max(1, dimensions // 3), seed))
+        found.append(TextCode.fit(column, max(1, dimensions // 3), seed, characters))
     return found
 
 

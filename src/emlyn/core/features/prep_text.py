@@ -6,6 +6,7 @@ through their parts. Everything is fitted without the target and kept as plain a
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ from scipy import sparse
 
 LONGEST = 5_000
 """Characters of a cell that are read; a tenth of them where there are more than `MANY` distinct strings."""
+SHORTEST = 80
+"""Characters that are always read of a cell; where even they would take several times the time there is, no term is learned at all."""
 MANY = 50_000
 TOO_MANY = 500_000
 """Distinct strings beyond which only their counts are used."""
@@ -105,12 +108,18 @@ class TextModel:
         return np.asarray(weights @ self._right, dtype=np.float32)
 
 
-def fit_text(texts: Sequence[str], dimensions: int, seed: int) -> TextModel | None:
-    """A text model of distinct strings; None when no term occurs in two of them, or when they are too many to read."""
-    if len(texts) > TOO_MANY:
+def fit_text(texts: Sequence[str], dimensions: int, seed: int, characters: float = math.inf) -> TextModel | None:
+    """A text model of distinct strings; None when no term occurs in two of them, or when they are too many to read.
+
+    Where they have more than so many `characters` together, only the beginning of each is read, here and ever after.
+    """
+    longest = LONGEST if len(texts) <= MANY else LONGEST // 10
+    lengths = np.array([len(t) for t in texts], dtype=np.int64)
+    while np.minimum(lengths, longest).sum() > characters and longest > SHORTEST:
+        longest = max(SHORTEST, longest // 2)
+    if len(texts) > TOO_MANY or np.minimum(lengths, longest).sum() > 4 * characters:
         return None
     rng = np.random.default_rng(seed)
-    longest = LONGEST if len(texts) <= MANY else LONGEST // 10
     if len(texts) > SAMPLE:
         texts = [texts[i] for i in np.sort(rng.choice(len(texts), SAMPLE, replace=False))]
     prose = float(np.mean([len(t[:LONGEST].split()) for t in texts])) >= PROSE_WORDS

@@ -112,11 +112,11 @@ class _Limited:
     """Members learned once on all rows, by recipe."""
 
     def model(self, candidates: list[Candidate]) -> tuple[Model, _Choice]:
-        """Prune by the speed of fold models, then by that of what ships; where that changed anything, a quick model is taught the whole ensemble."""
+        """Prune by the speed of fold models, then by that of what ships; where that cost anything, a quick model is taught the whole ensemble."""
         self.teacher = _choose(candidates, self.trials)
         kept = self._pruned(candidates, self._fold_model, quick=True)[2]
         model, choice, kept = self._pruned(kept, self._final)
-        if choice.score != self.teacher.score and (pupil := self._pupil(candidates)) is not None:
+        if self._loss(choice) > self._loss(self.teacher) and (pupil := self._pupil(candidates)) is not None:
             with_pupil, chosen_with, _ = self._pruned([*kept, pupil], self._final)
             if self._loss(chosen_with) < self._loss(choice) and seconds_per_row(with_pupil, self.data) <= self.limit:
                 model, choice = with_pupil, chosen_with
@@ -164,6 +164,7 @@ class _Limited:
             learner, effort = plugins.find("learners", c.recipe.learner), Effort(left, self.context.threads, trials.seed)
             made = pupil(c, learner, self._taught_on, trials, effort)
             trials.candidates.append(made)
+            effort = replace(effort, seconds=effort.seconds / (len(trials.folds) + 2))
             fitted = learn_taught(learner, c, trials.data, teacher.answers, effort)
             self.made[made.recipe.name] = Member(made.recipe, 1.0, (fitted,), trials.score(made)[0])
             return made

@@ -23,6 +23,10 @@ LEAST_SHARE = 0.01
 """Classes that the teacher gives less to a row are not taught for it."""
 
 
+SLOWER = 3.0
+"""Times what the recipe took to learn from the truth: less certain answers are also harder to fit."""
+
+
 def taught(data: Dataset, answers: np.ndarray) -> Dataset:
     """The units with a teacher's answers (n, k) in place of their own: numbers, or every unit once per likely class, weighted by its probability."""
     if not data.classes:
@@ -34,7 +38,11 @@ def taught(data: Dataset, answers: np.ndarray) -> Dataset:
 
 
 def pupil(candidate: Candidate, learner: Learner, teacher: Callable[[Fold], np.ndarray], trials: Trials, effort: Effort) -> Candidate:
-    """The candidate's recipe, taught fold by fold, as a candidate of its own. `teacher` says what a fold's models answer to its fit rows (n, k)."""
+    """The candidate's recipe, taught fold by fold, as a candidate of its own. `teacher` says what a fold's models answer to its fit rows (n, k).
+
+    Each fold may take its share of the effort's seconds; two shares are left for learning from all rows.
+    """
+    effort = replace(effort, seconds=effort.seconds / (len(trials.folds) + 2))
     name = f"distilled-{candidate.recipe.name}"
     recipe = replace(candidate.recipe, name=name, why="one quick model that learned the whole ensemble's answers")
     made = Candidate(recipe, status="distilled", note="learned from the answers of the ensemble")
@@ -53,7 +61,7 @@ def learn_taught(learner: Learner, candidate: Candidate, data: Dataset, answers:
 
 
 def affordable(candidate: Candidate, folds: int, seconds: float) -> bool:
-    """Can the recipe be taught on every fold and on all rows within the seconds? Every unit comes about once and a half."""
+    """Can the recipe be taught on every fold and on all rows within the seconds? A unit may come once for each class it could be of."""
     dearest = max(result.fit_s for result in candidate.results.values())
-    return 1.5 * dearest * (folds + 1.2) <= seconds
+    return SLOWER * dearest * (folds + 2) <= seconds
 

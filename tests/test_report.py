@@ -466,3 +466,30 @@ def test_a_waterfall_leads_from_the_reference_to_the_sum_of_its_pushes() -> None
     assert "<b>" not in html.split("<body")[1]
     assert all(attrs.get("aria-label") for attrs in Page(html).every("svg"))
     assert waterfall.waterfall([], "log-odds", "r", "row 1").rows == (("together", "0"),)
+
+
+def test_the_limit_on_a_gap_and_the_glass_box_are_told() -> None:
+    base = evidences.binary()
+    ways = [
+        {"name": "as it is", "share": 0, "value": 0.93, "gap": 0.12, "low": 0.08, "high": 0.16, "inside": False},
+        {"name": "50% reweighed", "share": 0.5, "value": 0.92, "gap": 0.04, "low": 0.01, "high": 0.07, "inside": True},
+        {"name": "reweighed", "share": 1, "value": 0.91, "gap": None, "low": None, "high": None, "inside": False},
+    ]
+    told = {"column": "sex", "difference": {"value": 0.04, "low": 0.0, "high": 0.08, "n": 99, "method": "t"}, "verdict": "cannot tell"}
+    limit = {"metric": "tpr", "limit": 0.05, "met": True, "chosen": "50% reweighed", "ways": ways, "columns": [told], "sentence": "Inside the limit."}
+    fairness = {**base.evaluation.sections["fairness"], "limit": limit}
+    sections = {**base.evaluation.sections, "fairness": fairness, "glass_box": {"kind": "ebm", "sentence": "Reading it costs 0.01."}}
+    html = render(dataclasses.replace(base, evaluation=dataclasses.replace(base.evaluation, sections=sections)))
+    assert html.count("Inside the limit.") == 2, "once on the one page, once in the details"
+    assert "What the limit on the gap costs" in html
+    assert "Reading it costs 0.01." in html
+    drawn = plots.fair_limit(limit, base.problem)
+    assert [row[-1] for row in drawn.rows] == ["no", "yes"], "a way whose gap is unknown cannot be drawn"
+    assert ">chosen<" in drawn.svg
+
+
+def test_columns_of_two_values_are_no_range_to_stay_inside() -> None:
+    base = evidences.binary()
+    two = dataclasses.replace(next(c for c in base.card.columns if c.role == "feature" and c.kind == "number"), name="flag", distinct=2)
+    card = dataclasses.replace(base.card, columns=(two,))
+    assert "“flag”" not in render(dataclasses.replace(base, card=card, explanation=None))

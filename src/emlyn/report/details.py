@@ -181,6 +181,12 @@ def _fairness(evidence: Evidence) -> Section | None:
         for key, title in RATES.items():
             rows = [_group_bar(g, g[key]) for g in column["groups"] if isinstance(g.get(key), Mapping)]
             blocks += [Note(title, "quiet"), Bars(rows, title, dots=True, most=20)] if rows else []
+    limit = made.get("limit") or {}
+    if limit.get("sentence"):
+        blocks += [Heading("The limit that was set"), Note(limit["sentence"])]
+        told = [Item(f"“{words.short(c['column'], 60)}”: gap {_cell(c['difference'])}.", badge=c["verdict"]) for c in limit.get("columns", [])]
+        blocks += [Items(told)] if told else []
+        blocks += [Figures([plots.fair_limit(limit, evidence.problem)])] if limit.get("ways") else []
     if (made.get("pareto") or {}).get("points"):
         blocks.append(Figures([plots.pareto(made["pareto"], evidence.problem)]))
     blocks += left_out(made)
@@ -218,6 +224,7 @@ SAID = {
     "label_noise": "Wrong labels",
     "membership": "Does it remember single people?",
     "selection": "Choosing among many",
+    "glass_box": "The price of a model that can be read as a whole",
     "folds": "From part to part of the rows",
     "learning_curve": "More rows",
 }

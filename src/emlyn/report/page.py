@@ -258,6 +258,8 @@ def _weaker(evidence: Evidence) -> Section:
     elif fairness.get("sentence"):
         said.append(str(fairness["sentence"]))
     blocks: list[Block] = [Items(items)] if items else []
+    if (fairness.get("limit") or {}).get("sentence"):
+        blocks.insert(0, Note(str(fairness["limit"]["sentence"])))
     if len(gaps) > MOST_GAPS:
         blocks.append(Note(f"{words.plural(len(gaps) - MOST_GAPS, 'more comparison')} in the details.", "quiet"))
     if not fairness:
@@ -322,7 +324,7 @@ def _not_for(evidence: Evidence) -> Section:
     problem, card = evidence.problem, evidence.card
     items = [Item("To claim that changing a column changes the outcome: the model knows what goes together, not what causes what.")]
     ranges = [c for c in card.columns if c.role == "feature" and c.kind == "number" and len(c.quantiles) == 7]
-    ranges = [c for c in ranges if c.low not in c.parse.not_numbers and c.high not in c.parse.not_numbers]  # a code for "no value" is no range
+    ranges = [c for c in ranges if c.distinct > 2 and c.low not in c.parse.not_numbers and c.high not in c.parse.not_numbers]  # a code for "no value" is no range
     order = {d.column: i for i, d in enumerate(evidence.explanation.drivers)} if evidence.explanation else {}
     ranges.sort(key=lambda c: order.get(c.name, len(order)))
     if ranges:

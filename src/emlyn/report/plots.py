@@ -194,6 +194,31 @@ def pareto(section: Mapping[str, Any], problem: Problem) -> Figure:
     return Figure("What narrowing the gap costs", says, axes.svg(says), ("way", label, "accuracy", "gap", "low", "high"), rows)
 
 
+def fair_limit(section: Mapping[str, Any], problem: Problem) -> Figure:
+    """Ways to a smaller gap beside the limit that was set: `sections["fairness"]["limit"]`; filled dots lie inside."""
+    ways = [w for w in section["ways"] if w["gap"] is not None]
+    label, gap = words.metric(problem.metric).label, words.metric(section["metric"]).label
+    known = [w for w in ways if w.get("low") is not None and w.get("high") is not None]
+    across = around([0.0, section["limit"], *(w["gap"] for w in ways), *(v for w in known for v in (w["low"], w["high"]))])
+    values = around([w["value"] for w in ways], 0.3)
+    axes = Axes((min(across[0], 0.0), across[1]), values, f"gap in {gap} between groups", label)
+    axes.line([(section["limit"], axes.y[0]), (section["limit"], axes.y[1])], "s2")
+    axes.spans([(w["low"], w["high"], w["value"]) for w in known], "s1 half")
+    axes.dots([(w["gap"], w["value"]) for w in ways if not w["inside"]], "s1 faint", 5)
+    axes.dots([(w["gap"], w["value"]) for w in ways if w["inside"]], "s1", 5)
+    for w in ways:
+        if w["name"] == section["chosen"]:
+            axes.text(w["gap"], w["value"], "chosen", "middle", (0, -10))
+    says = f"Each dot is a way to weigh the groups: further left the gap is smaller, further {_better(problem.metric)} the score is better. "
+    says += f"The upright line is the limit of {words.number(section['limit'])}; “{words.short(section['chosen'], 40)}” was chosen."
+    rows = tuple((w["name"], *(words.number(w.get(k)) for k in ("value", "gap", "low", "high")), "yes" if w["inside"] else "no") for w in ways)
+    return Figure("What the limit on the gap costs", says, axes.svg(says), ("way", label, "gap", "low", "high", "inside"), rows)
+
+
+def _better(metric: str) -> str:
+    return "up" if words.metric(metric).higher_is_better else "down"
+
+
 def curve(driver: Driver) -> Figure | None:
     """How one column moves the prediction, over its values; columns of categories are drawn as bars by the page."""
     points = [(float(x), float(y)) for x, y in driver.curve if isinstance(x, (int, float)) and not isinstance(x, bool)]

@@ -490,6 +490,6 @@ def test_the_limit_on_a_gap_and_the_glass_box_are_told() -> None:
 
 def test_columns_of_two_values_are_no_range_to_stay_inside() -> None:
     base = evidences.binary()
-    two = dataclasses.replace(next(c for c in base.card.columns if c.role == "feature" and c.kind == "number"), name="flag", distinct=2)
+    two = dataclasses.replace(next(c for c in base.card.columns if c.role == "feature" and c.kind == "number"), name="flag", distinct=2, missing=0)
     card = dataclasses.replace(base.card, columns=(two,))
     assert "“flag”" not in render(dataclasses.replace(base, card=card, explanation=None))

@@ -324,7 +324,8 @@ def _not_for(evidence: Evidence) -> Section:
     problem, card = evidence.problem, evidence.card
     items = [Item("To claim that changing a column changes the outcome: the model knows what goes together, not what causes what.")]
     ranges = [c for c in card.columns if c.role == "feature" and c.kind == "number" and len(c.quantiles) == 7]
-    ranges = [c for c in ranges if c.distinct > 2 and c.low not in c.parse.not_numbers and c.high not in c.parse.not_numbers]  # a code for "no value" is no range
+    coded = {c.name for c in ranges if c.low in c.parse.not_numbers or c.high in c.parse.not_numbers}  # a code for "no value" is no range
+    ranges = [c for c in ranges if c.distinct > 2 and c.name not in coded]
     order = {d.column: i for i, d in enumerate(evidence.explanation.drivers)} if evidence.explanation else {}
     ranges.sort(key=lambda c: order.get(c.name, len(order)))
     if ranges:

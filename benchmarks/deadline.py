@@ -47,7 +47,8 @@ def show(rows: list[dict]) -> None:
         print(
             f"{busy} busy beside, {budget:g} s: {len(own)} runs, {len(own) - len(done)} failed, kept {np.mean(late <= max(0.02 * budget, 1.0)):.1%}, "
             f"latest {late.max():+.2f} s, median {np.median(late + budget) / budget:.0%} used, "
-            f"first model median {np.median(first or [np.nan]):.1f} s, within 3 s {np.mean([f <= 3 for f in first] or [0]):.0%}, none {len(done) - len(first)}"
+            f"first model median {np.median(first or [np.nan]):.1f} s, within 3 s {np.mean([f <= 3 for f in first] or [0]):.0%}, "
+            f"none {len(done) - len(first)}"
         )
 
 

@@ -70,7 +70,8 @@ def descend(
     k, width = targets.shape[1], features.width
     kind = _kind(targets)
     share = weight / weight.sum()
-    held = np.zeros((width + 1) * k) if start is None else np.concatenate([start.coefficients.ravel(), start.intercept])
+    start = start or Linear(np.zeros((width, k)), _constant(kind, share @ targets))
+    held = np.concatenate([start.coefficients.ravel(), start.intercept])
     last, least = held, np.inf
 
     def value(theta: np.ndarray) -> tuple[float, np.ndarray]:
@@ -96,6 +97,14 @@ def _kind(targets: np.ndarray) -> str:
     if not np.isin(targets, (0.0, 1.0)).all():
         return "squared"
     return "logistic" if targets.shape[1] == 1 else "softmax"
+
+
+def _constant(kind: str, mean: np.ndarray) -> np.ndarray:
+    """Scores (k,) of the best constant answer: where a descent that hardly begins ends."""
+    if kind == "squared":
+        return mean
+    held = np.clip(mean, 1e-6, 1 - 1e-6)
+    return np.asarray(np.log(held / (1 - held)) if kind == "logistic" else np.log(held))
 
 
 def _loss(kind: str, raw: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -38,7 +38,10 @@ class Calibration:
 
 
 def fit_calibration(p: np.ndarray, truth: np.ndarray, weight: np.ndarray | None = None, seed: int = 0) -> Calibration:
-    """The best of none, temperature and (two classes, enough rows) logistic, by five-fold cross-fitted log loss (n, k)."""
+    """The best of none, temperature and (two classes, enough rows) logistic, by five-fold cross-fitted log loss (n, k).
+
+    A map is kept only where its gain is larger than one standard error: below, it follows noise as often as not (`benchmarks/calibration.py`).
+    """
     n = len(truth)
     kinds = ["temperature"] + (["logistic"] if p.shape[1] == 2 and n >= LOGISTIC_FROM else [])
     side = np.random.default_rng(seed).permutation(n) % 5
@@ -53,7 +56,8 @@ def fit_calibration(p: np.ndarray, truth: np.ndarray, weight: np.ndarray | None 
             found = _fit(kind, p[~held], truth[~held], None if weight is None else weight[~held])
             rows[held] = log_loss_rows(truth[held], found.apply(p[held]))
         gain = mean(plain - rows, weight)
-        if gain > best.gain:
+        noise = np.sqrt(mean((plain - rows - gain) ** 2, weight) / n)
+        if gain > max(best.gain, noise):
             whole = _fit(kind, p, truth, weight)
             best = Calibration(kind, whole.slope, whole.shift, gain)
     return best

@@ -201,7 +201,9 @@ log = PredictionLog("sqlite:///{tmp_path / "p.db"}")
 i = 0
 while True:
     name = f"{{sys.argv[1]}}-{{i}}"
-    log.write([Record(name, time.time(), "m", "1", "live", None, "x" * 500, "{{}}")]).result()
+    entries = [Record(name, time.time(), "m", "1", "live", None, "x" * 500, "{{}}")]
+    if i % 3 == 0 or not log.commit_now(entries):
+        log.write(entries).result()
     print(name, flush=True)
     i += 1
 """
@@ -273,6 +275,38 @@ def test_a_log_that_cannot_be_opened_says_where_without_the_password(tmp_path):
     assert caught.value.next_step
 
 
+def test_while_another_writer_has_the_file_the_callers_thread_does_not_wait(tmp_path):
+    """The event loop must go on: the writer thread waits instead, and nothing is written twice."""
+    log = PredictionLog(f"sqlite:///{tmp_path}/p.db")
+    other = sqlite3.connect(tmp_path / "p.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    assert not log.commit_now([record(1)])
+    waiting = log.write([record(1)])
+    other.execute("COMMIT")
+    waiting.result(5)
+    assert log.commit_now([record(2), record(3)])
+    assert [r["prediction_id"] for r in log.records("churn")] == ["id1", "id2", "id3"]
+    log.close()
+
+
+def test_requests_of_one_moment_share_a_commit(tmp_path, monkeypatch):
+    found, commits = kit(tmp_path), []
+    commit = found.service.log.commit_now
+    monkeypatch.setattr(found.service.log, "commit_now", lambda entries: commits.append(len(entries)) or commit(entries))
+
+    async def together():
+        async with found.client() as client:
+            return await asyncio.gather(*(client.post("/v1/predict", json={"rows": [ROW]}) for _ in range(20)))
+
+    replies = asyncio.run(together())
+    ids = {reply.json()["predictions"][0]["prediction_id"] for reply in replies}
+    assert len(ids) == 20
+    assert found.service.log.known(ids) == ids  # a reply means that the record is there
+    assert sum(commits) == 20
+    assert len(commits) < 20
+    found.service.log.close()
+
+
 def test_a_full_disk_is_503_until_there_is_room_again(tmp_path, monkeypatch):
     found = kit(tmp_path)
     log, full = found.service.log, [True]
@@ -284,6 +318,7 @@ def test_a_full_disk_is_503_until_there_is_room_again(tmp_path, monkeypatch):
         insert(entries)
 
     monkeypatch.setattr(log, "_insert", perhaps)
+    monkeypatch.setattr(log, "commit_now", lambda entries: False)  # on a full disk it cannot either
 
     async def statuses():
         async with found.client() as client:

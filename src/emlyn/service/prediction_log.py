@@ -1,16 +1,19 @@
 """The prediction log: every answer, its row and later its true label, in SQLite (WAL) or any database SQLAlchemy knows.
 
 One writer thread commits whatever has gathered since its last commit (group commit), so that a commit costs the same for one record
-as for a hundred. `write` returns a future that resolves after the commit.
+as for a hundred. `write` returns a future that resolves after the commit. In SQLite a commit without fsync takes less time than waking
+that thread: `commit_now` does it where the caller is, unless another writer has the file just then.
 """
 
 from __future__ import annotations
 
 import contextlib
+import operator
 import queue
+import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -100,6 +103,8 @@ class Reply:
 
 
 Entry = Record | Label | Reply
+CHECKPOINT_EVERY, TIDY_S = 500, 60.0
+"""Commits on the caller's thread, or seconds, after which the writer thread moves them from SQLite's log into its file and forgets what is old."""
 _TABLES: dict[Any, sa.Table] = {Record: predictions, Label: feedback, Reply: replies}
 
 
@@ -122,8 +127,29 @@ class PredictionLog:
             raise WorkspaceError(
                 "the prediction log cannot be opened", where=_without_password(url), next_step=f"check that it can be written ({_first_line(error)})"
             ) from error
+        self._here = None if self.settings.durable or self._engine.dialect.name != "sqlite" else _quick_connection(self._engine.url.database or "")
+        self._commits, self._tidied = 0, time.monotonic()
         self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
         self._thread.start()
+
+    def commit_now(self, entries: Sequence[Entry]) -> bool:
+        """Commit on the caller's thread, which must always be the same one; False where that would mean waiting: then use `write`."""
+        if self._here is None or self.failed:
+            return False
+        try:
+            self._here.execute("BEGIN IMMEDIATE")
+            for kind, rows in _by_kind(entries):
+                self._here.executemany(_SQL[kind], rows)
+            self._here.execute("COMMIT")
+        except sqlite3.Error:  # another writer, or a full disk: the writer thread waits, or says what is wrong
+            if self._here.in_transaction:
+                self._here.execute("ROLLBACK")
+            return False
+        self._commits += 1
+        if self._commits >= CHECKPOINT_EVERY or time.monotonic() - self._tidied > TIDY_S:
+            self._commits, self._tidied = 0, time.monotonic()
+            self._queue.put(((), Future()))
+        return True
 
     def write(self, entries: Sequence[Entry]) -> Future[None]:
         """Queue entries; the future resolves once they are committed, or holds the error that kept them from it."""
@@ -141,6 +167,8 @@ class PredictionLog:
         """Commit what is queued and stop."""
         self._queue.put(None)
         self._thread.join(timeout)
+        if self._here is not None:
+            self._here.close()
         self._connection.close()
         self._engine.dispose()
 
@@ -231,11 +259,13 @@ class PredictionLog:
             done.set_result(None)
 
     def _insert(self, entries: list[Entry]) -> None:
+        if not entries and self._here is not None:  # only asked to tidy up after commits made elsewhere
+            with self._connection.begin():
+                self._connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
         with self._connection.begin():
-            for kind, table in _TABLES.items():
-                rows = [{name: getattr(e, name) for name in kind.__dataclass_fields__} for e in entries if type(e) is kind]
-                if rows:
-                    self._connection.execute(sa.insert(table), rows)
+            for kind, rows in _by_kind(entries):
+                names = kind.__dataclass_fields__
+                self._connection.execute(sa.insert(_TABLES[kind]), [dict(zip(names, row, strict=True)) for row in rows])
 
     def _clean(self) -> None:
         """Retention: forget what is older than the operator wants to keep."""
@@ -248,6 +278,31 @@ class PredictionLog:
                     self._connection.execute(sa.delete(table).where(table.c.at < time.time() - days * DAY))
         except sa.exc.SQLAlchemyError as error:
             self.failed = _first_line(error)
+
+
+def _by_kind(entries: Sequence[Entry]) -> Iterator[tuple[Any, list[tuple[Any, ...]]]]:
+    """The entries of each kind as rows of values, in the order of their fields."""
+    for kind, read in _READ.items():
+        rows = [read(entry) for entry in entries if type(entry) is kind]
+        if rows:
+            yield kind, rows
+
+
+_READ = {kind: operator.attrgetter(*kind.__dataclass_fields__) for kind in _TABLES}
+_SQL = {
+    kind: f"INSERT INTO {table.name} ({', '.join(kind.__dataclass_fields__)}) VALUES ({', '.join('?' * len(kind.__dataclass_fields__))})"  # noqa: S608
+    for kind, table in _TABLES.items()
+}
+
+
+def _quick_connection(path: str) -> sqlite3.Connection | None:
+    """A connection that never waits for another writer and leaves checkpoints to the writer thread; None for a database in memory."""
+    if not path or path == ":memory:":
+        return None
+    made = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+    for pragma in ("synchronous=NORMAL", "wal_autocheckpoint=0"):
+        made.execute(f"PRAGMA {pragma}")
+    return made
 
 
 def _engine_options(url: str) -> dict[str, Any]:

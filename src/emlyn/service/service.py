@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 import secrets
 import time
@@ -17,9 +18,10 @@ from emlyn.errors import WorkspaceError
 from emlyn.service.limits import LogSettings, Settings, TooMuch
 from emlyn.service.metrics import Metrics
 from emlyn.service.pool import Pool, Served
-from emlyn.service.prediction_log import PredictionLog, Record, Reply
+from emlyn.service.prediction_log import Entry, PredictionLog, Record, Reply
 from emlyn.service.scorer import Answer
 
+IDS = 256
 INLINE_S = 0.005
 """Requests expected to cost less than this are scored on the event loop: a hop to a thread and back costs more than it frees."""
 
@@ -63,7 +65,11 @@ class Service:
     busy: int = 0
     """Requests being worked on."""
     _background: set[asyncio.Task[None]] = field(default_factory=set)
-    _draw: random.Random = field(default_factory=random.SystemRandom)
+    _draw: random.Random = field(default_factory=random.Random)
+    _ids: list[str] = field(default_factory=list)
+    """Prediction ids not given out yet."""
+    _waiting: list[tuple[Sequence[Entry], asyncio.Future[None]]] = field(default_factory=list)
+    """Entries of the requests that wait for the next commit."""
 
     async def predict(self, ask: Ask, *, acknowledge: bool = True, keep: Callable[[Told], Reply] | None = None) -> Told:
         """Check, score and record. With `acknowledge` the record is committed when this returns; `keep` makes the reply stored with it.
@@ -76,7 +82,7 @@ class Service:
             )
         served, role, shadow = self.pool.choose(ask.model, ask.version, self._draw.random())
         answers = await self.score(served, ask)
-        told = Told(served, role, ask.ids or [secrets.token_hex(16) for _ in answers], answers)
+        told = Told(served, role, ask.ids or [self._new_id() for _ in answers], answers)
         self._count(told)
         await self.record(told, ask, acknowledge and self.settings.log.acknowledge, () if keep is None else (keep(told),))
         if shadow is not None:
@@ -100,13 +106,41 @@ class Service:
         entries = [*(records(told, ask, settings) if sampled else ()), *replies]
         if not entries:
             return
-        written = self.log.write(entries)
-        if acknowledge:
-            try:
-                await asyncio.wrap_future(written)
-            except WorkspaceError:
-                self.metrics.unlogged.inc()
-                raise
+        if not acknowledge:
+            self.log.write(entries)
+            return
+        try:
+            await self._committed(entries)
+        except WorkspaceError:
+            self.metrics.unlogged.inc()
+            raise
+
+    def _committed(self, entries: Sequence[Entry]) -> asyncio.Future[None]:
+        """Resolves after the commit. Requests that are answered in one turn of the event loop share one."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        if not self._waiting:
+            loop.call_soon(self._commit)
+        self._waiting.append((entries, done))
+        return done
+
+    def _commit(self) -> None:
+        assert self.log is not None
+        group, self._waiting = self._waiting, []
+        if self.log.commit_now([entry for entries, _ in group for entry in entries]):
+            for _, done in group:
+                if not done.done():
+                    done.set_result(None)
+            return
+        for entries, done in group:
+            asyncio.wrap_future(self.log.write(entries)).add_done_callback(functools.partial(_pass_on, done))
+
+    def _new_id(self) -> str:
+        """16 random bytes in hex, drawn some hundred at a time: each draw lets go of the interpreter, and it takes a while to get it back."""
+        if not self._ids:
+            drawn = secrets.token_hex(16 * IDS)
+            self._ids = [drawn[i : i + 32] for i in range(0, len(drawn), 32)]
+        return self._ids.pop()
 
     async def _shadow(self, served: Served, told: Told, ask: Ask) -> None:
         """The same rows, answered by the shadow, into the log under the same ids."""
@@ -130,6 +164,17 @@ class Service:
         self.threads.shutdown(wait=False, cancel_futures=True)
         if self.log is not None:
             await asyncio.to_thread(self.log.close)
+
+
+def _pass_on(done: asyncio.Future[None], written: asyncio.Future[None]) -> None:
+    """What came of a write, to the request that waits for it."""
+    error = None if written.cancelled() else written.exception()
+    if done.done():
+        return
+    if error is None:
+        done.set_result(None)
+    else:
+        done.set_exception(error)
 
 
 def records(told: Told, ask: Ask, settings: LogSettings) -> list[Record]:

@@ -11,16 +11,19 @@ import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from emlyn import plugins
 from emlyn.core.storing import archive, signing
 from emlyn.core.storing.sbom import sbom
 from emlyn.errors import ModelError, WorkspaceError
 from emlyn.records.manifest import Manifest
 from emlyn.records.problem import Problem
+from emlyn.service.loading import Loader
 
 PARTS = {"model/state.json": b'{"a": 1}' * 200, "model/members/0/arrays.npz": bytes(range(256)) * 3, "report.html": b"<html>", "empty.txt": b""}
 PROBLEM = Problem("binary", "churn", "roc_auc", "maximize")
@@ -293,6 +296,27 @@ def test_a_model_file_of_every_release_opens_for_ever(path: Path) -> None:
 
 
 # ---- signatures
+
+
+def test_nothing_of_a_file_is_read_by_a_library_before_every_digest_is_right(tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last byte of the last member is wrong, or the signature is not there: no learner's parser has been called by then."""
+    learners = plugins.collect("learners")
+    for learner in learners:
+        monkeypatch.setattr(type(learner), "load", Mock(side_effect=AssertionError("a parser saw bytes that nobody had verified")))
+    good = (Path(__file__).parent / "data" / "v1.emlyn").read_bytes()
+    with zipfile.ZipFile(io.BytesIO(good)) as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    last = max(name for name in members if name not in ("manifest.json", "manifest.sig"))
+    spoiled = archive.zip_bytes({**members, last: members[last][:-1] + bytes([members[last][-1] ^ 1])})
+    (tmp_path / "spoiled.emlyn").write_bytes(spoiled)
+    (tmp_path / "unsigned.emlyn").write_bytes(archive.zip_bytes({n: d for n, d in members.items() if n != "manifest.sig"}))
+    for name, signed in (("spoiled", False), ("unsigned", True)):
+        loader = Loader(None, signed, signing.trusted(keys) if signed else ())
+        with pytest.raises(ModelError):
+            loader.open(loader.resolve(str(tmp_path / f"{name}.emlyn")))
+    loader = Loader(None)
+    with pytest.raises(AssertionError, match="a parser saw"):
+        loader.open(loader.resolve(str(Path(__file__).parent / "data" / "v1.emlyn")))
 
 
 def test_a_signature_is_required_verified_and_named(tmp_path: Path, keys: Path) -> None:

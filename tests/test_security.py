@@ -9,13 +9,17 @@ import io
 import json
 import logging
 import pickle
+import re
 import socket
 import time
+import tomllib
 from pathlib import Path
+from unittest.mock import Mock
 
 import httpx
 import pytest
 
+from emlyn.core.storing import archive
 from emlyn.doors.server import docs
 from emlyn.doors.server.app import doors
 from emlyn.doors.server.logs import JsonLines, redacted
@@ -187,6 +191,18 @@ def test_admin_can_route_only_to_what_is_already_loaded(shared):
     for version in ("2", "../../x", "http://evil/x"):
         body = {"canary": {"version": version, "share": 1.0}}
         assert ask(shared, "PUT", "/v1/served/churn/routing", "admin", json=body).status_code == 404
+
+
+@pytest.mark.parametrize("door", TABLE, ids=lambda d: f"{d.method} {d.path}")
+def test_nothing_loads_a_model_by_request(shared, door, monkeypatch):
+    """Whatever the body asks for, under SageMaker's multi-model names too: no file is opened as a model, and none is forgotten."""
+    monkeypatch.setattr(archive, "open", Mock(side_effect=AssertionError("a request loaded a model")))
+    before = dict(shared.service.pool.lanes)
+    body = {"model_name": "x", "url": "/opt/ml/models/x/model", "source": "http://evil/x.emlyn"}
+    ask(shared, door.method, filled(door.path), "all", json=body)
+    for method, path in (("POST", "/models"), ("DELETE", "/models/churn"), ("POST", "/v2/repository/models/x/load")):
+        assert ask(shared, method, path, "all", json=body).status_code == 404
+    assert dict(shared.service.pool.lanes) == before
 
 
 # code in what is loaded or sent (MLflow 2024-37052..37060; BentoML 2025-27520, 2024-2912; skops 2025-54886)
@@ -441,3 +457,23 @@ def server():
     found = kit()
     with running(found) as address:
         yield address, found
+
+
+# what the page of weaknesses says
+
+
+def test_every_test_that_the_page_names_is_there():
+    tests = Path(__file__).parent
+    named = set(re.findall(r"`(test_\w+)`", (tests.parent / "docs" / "security.md").read_text()))
+    there = set(re.findall(r"^def (test_\w+)", "\n".join(p.read_text() for p in tests.glob("test_*.py")), re.M))
+    assert len(named) > 30
+    assert named <= there, named - there
+
+
+def test_lightgbm_is_never_older_than_its_mended_parser():
+    """CVE-2024-43598: a heap overflow while a model's text is parsed, mended in 4.6."""
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
+    (needed,) = [d for d in project["dependencies"] if d.startswith("lightgbm")]
+    oldest = re.search(r">=(\d+)\.(\d+)", needed)
+    assert oldest is not None
+    assert (int(oldest[1]), int(oldest[2])) >= (4, 6)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import datetime
 import hashlib
+import importlib.util
 import os
 import re
 import signal
@@ -185,6 +187,26 @@ def test_a_killed_server_loses_no_acknowledged_prediction(workspace):
         assert found.execute("pragma integrity_check").fetchone() == ("ok",)
     assert len(told) > 10
     assert set(told) <= kept
+
+
+def test_a_short_soak_keeps_every_promise(tmp_path):
+    """`benchmarks/soak.py` for a few seconds: good and hostile load, swaps, a killed worker; nothing acknowledged is lost, no good request fails."""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("reads the memory of processes from /proc")
+    path = Path(__file__).parent.parent / "benchmarks" / "soak.py"
+    spec = importlib.util.spec_from_file_location("soak", path)
+    soak = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(soak)
+    with Workspace.find(tmp_path).open_store() as store:
+        for recipe in ("linear", "linear-splines"):
+            register(store, trained([(recipe, "linear")]), "soak")
+        options = argparse.Namespace(minutes=0.08, swaps=4, kills=1, workers=2, rate=60)
+        found = soak.soak(tmp_path, rows(3, 60), lambda model: registry.promote(store, model), options)
+    assert found["kept"], found
+    assert found["good"].keys() <= {"200", "asked again"}
+    assert (found["swaps"], found["kills"]) == (4, 1)
+    assert found["acknowledged"] > 20
+    assert sum(found["hostile"].values()) > 10
 
 
 def test_the_first_token_is_printed_once_and_works(workspace, tmp_path):

@@ -47,8 +47,9 @@ def _excluded(evidence: Evidence) -> Section | None:
 def _questions(evidence: Evidence) -> Section | None:
     items = []
     for q in evidence.questions:
-        scores = ", ".join(f"{k}: {words.number(v)}" for k, v in q.scores.items())
-        items.append(Item(q.text, f"Safe answer taken: {q.taken}." + (f" Score {scores}." if scores else ""), code=q.flag))
+        label = words.metric(evidence.problem.metric).label
+        scores = ", ".join(f"{words.number(v)} if {k}" for k, v in q.scores.items())
+        items.append(Item(q.text, f"Safe answer taken: {q.taken}." + (f" {label} {scores}." if scores else ""), code=q.flag))
     blocks: list[Block] = (
         [Note("Nothing waited for an answer: the safe one was taken. The flag gives the other.", "quiet"), Items(items)] if items else []
     )

@@ -301,13 +301,14 @@ def repair_sentence(says: str, columns: Sequence[str]) -> str:
 
 
 def repair_change(repair: Repair, name: str) -> tuple[str, str]:
-    """What a repair did to the score on the same folds, and a word for it; both empty where it was not measured."""
+    """What a repair (with all others of its code) did to the score on the same folds, and a word for it; without a word why it was not measured."""
     if repair.before is None or repair.after is None:
-        return "", ""
+        return sentence(repair.measured, ()), ""
     before, after = numbers([repair.before, repair.after])
     better = (repair.after > repair.before) == metric(name).higher_is_better
     word = "no change" if before == after else "better" if better else "honest" if repair.code.startswith(("leakage.", "structure.")) else "lower"
-    return f"{metric(name).label} {before} → {after}.", word
+    part = re.search(r"(\d+ columns)", repair.measured)
+    return f"{metric(name).label} {before} → {after}{f' ({part[1]} together)' if part else ''}.", word
 
 
 def sentence(text: str, names: Collection[str] | None = None) -> str:

@@ -60,7 +60,7 @@ def findings(found: list[dict[str, Any]]) -> None:
                 names = [", ".join(f["columns"]) for f in others if f["columns"]]
                 out(dim(f"      the same of {'; '.join(names[:6])}" + (f" and {len(names) - 6} more" if len(names) > 6 else "")))
         if len(codes) > SHOWN:
-            out(dim(f"    and {len(codes) - SHOWN} more kinds of severity {severity}: {', '.join(list(codes)[SHOWN:])} (--json tells all)"))
+            out(dim(f"    and, of severity {severity}: {', '.join(list(codes)[SHOWN:])} (--json tells all)"))
 
 
 def questions(found: Iterable[dict[str, Any]], metric: str) -> None:

@@ -25,6 +25,7 @@ from emlyn.core.models.fold_models import left_out
 from emlyn.core.models.model import Model
 from emlyn.core.reader import Read, read
 from emlyn.core.searching.ensembling import blend
+from emlyn.core.searching.experience import remember
 from emlyn.core.searching.trials import Past, Trials
 from emlyn.core.splits import TWINS, sealed_rows
 from emlyn.core.storing.continuing import Origin, origin
@@ -148,6 +149,8 @@ def train(source: Any, options: TrainOptions, context: Context, draw: Callable[[
                 evidence = _continued(evidence, before, context)
             report = draw(evidence)
             version = package(model, evidence, report, context)
+        if options.experience:
+            remember(context.store, journal.run_id, trials)
         journal.finish({"model": evidence.model})
     return Trained(version, evidence, model, report)
 
@@ -361,7 +364,7 @@ def _evaluate(learned: Learned, ready: Prepared, options: TrainOptions, context:
     elif ready.sealed is not None:
         found = evaluate_sealed(model, ready.sealed, problem, context)
     elif learned.fair is not None and learned.twin is not None:
-        stored, rows = judged(learned.fair, (trials, learned.twin), context.seed)
+        stored, rows = judged(learned.fair, (trials, learned.twin), context)
         found = evaluate_stored(stored, ready.working.take(rows), problem, context)
     else:
         found = evaluate_oof(trials, ready.working, problem, context)

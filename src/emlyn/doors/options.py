@@ -31,8 +31,10 @@ def train_options(given: Mapping[str, Any]) -> TrainOptions:
     """
     known = [f.name for f in dataclasses.fields(TrainOptions)]
     said = {"continue_" if name == "continue" else name: value for name, value in given.items() if value is not None}
-    if os.environ.get("EMLYN_EXPERIENCE", "").lower() == "off":
-        said.setdefault("experience", False)
+    switch = os.environ.get("EMLYN_EXPERIENCE", "on")
+    if switch not in ("on", "off"):
+        raise OptionError(f"EMLYN_EXPERIENCE={switch}", allowed="on, off", next_step="`on` is the default")
+    said.setdefault("experience", switch == "on")
     for name in said:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
@@ -42,7 +44,7 @@ def train_options(given: Mapping[str, Any]) -> TrainOptions:
                 next_step=f"did you mean {near[0]!r}?" if near else "see: emlyn train --help",
             )
     if "continue_" in said:
-        said["continue_"] = said["budget"] = units.seconds(said["continue_"], "continue")
+        said["continue_"] = said["budget"] = units.seconds(said["continue_"], "--continue")
         said.pop("trials", None)
     elif "budget" in said:
         said["budget"] = units.seconds(said["budget"], "budget")
@@ -60,12 +62,12 @@ def train_options(given: Mapping[str, Any]) -> TrainOptions:
             raise OptionError(
                 f"--{name.replace('_', '-')} {said[name]}", allowed="a number above 0", next_step="leave the option out for the default"
             )
-    if said.get("repairs", "safe") not in REPAIRS:
-        raise OptionError(f"--repairs {said['repairs']}", allowed=", ".join(REPAIRS), next_step="`safe` is the default")
     if "fair" in said:
         limit_of(said["fair"])
         if not said.get("sensitive"):
             raise OptionError(f"--fair {said['fair']}", allowed="--fair with a sensitive column", next_step="name the column: --sensitive sex")
+    if said.get("repairs", "safe") not in REPAIRS:
+        raise OptionError(f"--repairs {said['repairs']}", allowed=", ".join(REPAIRS), next_step="`safe` is the default")
     if not isinstance(said.get("seed", 0), int) or not 0 <= said.get("seed", 0) < 2**32:
         raise OptionError(f"--seed {said['seed']}", allowed="a whole number from 0 to 4294967295")
     if "name" in said and "continue_" not in said:

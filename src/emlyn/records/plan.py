@@ -35,5 +35,9 @@ class Plan:
     """Members are learned once more on all rows after the choice; a part of the time is kept for it."""
     max_latency: float | None = None
     """Seconds that one row's prediction may take."""
+    speed: dict[str, float] = field(default_factory=dict)
+    """Learner -> seconds measured in earlier runs on this machine over those that are shipped."""
+    experience: str = ""
+    """What earlier runs had a say in, in plain words; empty when they had none."""
     trials: int | None = None
     """A number of trials instead of a time limit: the run is then repeatable."""

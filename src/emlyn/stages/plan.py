@@ -12,7 +12,8 @@ from emlyn.context import Context
 from emlyn.core.dataset import Dataset
 from emlyn.core.machine import memory_left
 from emlyn.core.searching.costs import Costs, costs_of
-from emlyn.core.searching.trials import ready
+from emlyn.core.searching.experience import Advice, advice
+from emlyn.core.searching.trials import Past, ready
 from emlyn.errors import Unavailable
 from emlyn.records.options import TrainOptions
 from emlyn.records.plan import Plan, Recipe
@@ -26,26 +27,35 @@ SAMPLE_FROM = 300_000
 """Rows from which recipes are chosen on a sample; the members of the final ensemble are learned on all that fits."""
 
 
-def plan(problem: Problem, data: Dataset, options: TrainOptions, context: Context, folds: int = 0) -> Plan:
-    """An ordered portfolio of every learner's recipes, and the folds to try them on: `folds` of them where there are results of an earlier run.
+def plan(problem: Problem, data: Dataset, options: TrainOptions, context: Context, past: Past | None = None) -> Plan:
+    """An ordered portfolio of every learner's recipes, and the folds to try them on: the same as before where `past` holds results of a run.
 
     Raises Unavailable when no learner can be used.
     """
     data = ready(data, context.seed)
     costs = costs_of(data, 5, fixed=True)
-    recipes = portfolio(problem, data, costs, context)
+    known = Advice()
+    if options.experience and options.trials is None and context.store is not None and "rows" in data.tables:
+        known = advice(context.store, problem, data, costs)
+        costs = replace(costs, speed=known.speed)
+    recipes = portfolio(problem, data, costs, context, known)
     if options.trials is not None:
         recipes = recipes[: max(1, options.trials)]
     seconds = math.inf if options.trials is not None else context.budget.until("search")
-    sample = _sample(len(data), recipes, costs, memory_left(context.memory))
+    before = past if past is not None and past.folds else None
+    sample = before.sample if before else _sample(len(data), recipes, costs, memory_left(context.memory))
     if sample:
         costs = replace(costs, rows=sample)
-    why = "as in the run that this one goes on from"
-    if not folds:
+    if before:
+        folds, why = before.folds, "as in the run that this one goes on from"
+    else:
         folds, why = fold_count(data, problem.split, recipes, seconds * max(1, context.threads), costs)
     refit = folds == 1 or sample > 0 or problem.split.kind == "time" or options.max_latency is not None
     made = Plan(recipes, folds, why, sample=sample, threads=context.threads, refit=refit, max_latency=options.max_latency, trials=options.trials)
-    context.emit("plan", f"{len(recipes)} recipes on {folds} folds: {why}", recipes=[r.name for r in recipes], folds=folds)
+    made = replace(made, speed=dict(known.speed), experience=known.said)
+    context.emit("plan", f"{len(recipes)} recipes on {folds} folds: {why}", recipes=[r.name for r in recipes], folds=folds, sample=sample)
+    if known.said:
+        context.emit("note", known.said)
     return made
 
 
@@ -58,8 +68,11 @@ def _sample(n: int, recipes: tuple[Recipe, ...], costs: Costs, memory: int) -> i
     return rows if rows < n else 0
 
 
-def portfolio(problem: Problem, data: Dataset, costs: Costs, context: Context) -> tuple[Recipe, ...]:
-    """Baselines first, then the cheapest; a learner's second recipe counts twice its cost, and so on, so that different kinds come early."""
+def portfolio(problem: Problem, data: Dataset, costs: Costs, context: Context, known: Advice) -> tuple[Recipe, ...]:
+    """Baselines first, then the cheapest; a learner's second recipe counts twice its cost, and so on, so that different kinds come early.
+
+    The winners of an earlier run on the same schema come before all others.
+    """
     by_learner: list[list[Recipe]] = []
     missing: list[str] = []
     for learner in plugins.collect("learners"):
@@ -72,7 +85,11 @@ def portfolio(problem: Problem, data: Dataset, costs: Costs, context: Context) -
         by_learner.append(list(learner.recipes(problem, data)))
     floor = [r for found in by_learner for r in found if r.learner == "baseline"]
     placed = [(place, r) for found in by_learner for place, r in enumerate(found, 1) if r.learner != "baseline"]
-    recipes = (*floor, *(r for _, r in sorted(placed, key=lambda t: t[0] * costs.prior(t[1]))))
+    ordered = [r for _, r in sorted(placed, key=lambda t: t[0] * costs.prior(t[1]))]
+    named = {r.name: r for r in ordered}
+    able = {r.learner for r in ordered}
+    winners = sorted((named.get(r.name, r) for r in known.first if r.learner in able), key=costs.prior)
+    recipes = (*floor, *winners, *(r for r in ordered if r not in winners))
     if not recipes:
         raise Unavailable(f"no learner can do the task {problem.task!r} here ({'; '.join(missing) or 'none is installed for it'})", "all")
     return recipes

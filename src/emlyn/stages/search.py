@@ -68,7 +68,9 @@ def search(plan: Plan, data: Dataset, problem: Problem, context: Context, past: 
     trials.seed = context.seed
     own = context.executor is None
     executor: Executor = ThreadExecutor(*_layout(plan, data, context)[:1]) if own else context.executor
-    race = Race(plan, trials, context, executor, past or Past())
+    if past is None or data.shared.get("hurried"):
+        past = Past()
+    race = Race(plan, trials, context, executor, past)
     try:
         race.run()
     finally:
@@ -127,7 +129,7 @@ class Race:
     def __post_init__(self) -> None:
         data = self.trials.data
         self.timed = self.plan.trials is None and math.isfinite(self.context.budget.seconds)
-        self.costs: Costs = costs_of(data, len(self.trials.folds), fixed=not self.timed)
+        self.costs: Costs = costs_of(data, len(self.trials.folds), fixed=not self.timed, speed=self.plan.speed)
         self.until = self._window()
         self.threads = max(1, self.plan.threads // self.executor.workers)
         self.shared: dict[int, Reference] = {}
@@ -150,6 +152,7 @@ class Race:
     def run(self) -> None:
         """Keep the workers busy until there is nothing to do, no time, or a wish to stop."""
         began = self.context.budget.spent
+        self._begin()
         self._restore()
         while True:
             while len(self.flying) < self.executor.workers and not self._over() and (flight := self._next()):
@@ -389,6 +392,12 @@ class Race:
         self.trials.say(Entry(at, "trial", candidate.recipe.why, change, facts, verdict, round(candidate.seconds, 3)))
 
     # the ends
+
+    def _begin(self) -> None:
+        """The order in which recipes will be tried, and why, stands in the journal before any is."""
+        order = ", ".join(r.name for r in self.plan.recipes)
+        at, folds = round(self.context.budget.spent, 3), len(self.trials.folds)
+        self.trials.say(Entry(at, "plan", self.plan.experience or "cheap recipes and different kinds first", order, {"folds": folds}, self.plan.why))
 
     def _restore(self) -> None:
         """Take over what an earlier run stored for the same recipes and folds."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from emlyn.core.dataset import Dataset
@@ -34,6 +35,8 @@ class Costs:
     columns: int
     classes: int
     fixed: bool = False
+    speed: Mapping[str, float] = field(default_factory=dict)
+    """Learner -> seconds measured in earlier runs on this machine over the shipped ones."""
     _seen: dict[str, list[float]] = field(default_factory=dict)
 
     def expect(self, recipe: Recipe) -> float:
@@ -46,10 +49,11 @@ class Costs:
         return recipe.name in self._seen or recipe.learner in self._seen
 
     def prior(self, recipe: Recipe) -> float:
-        """Seconds of one fold as shipped, on one core."""
+        """Seconds of one fold on one core as shipped, corrected by what earlier runs here measured."""
         base, by_rows, by_columns = _PRIOR.get(recipe.learner, _UNKNOWN)
         several = float(self.classes - 1) ** _BY_CLASSES.get(recipe.learner, 0.2) if self.classes > 2 else 1.0
-        return float(base * (self.rows / 1_000) ** by_rows * (self.columns / 10) ** by_columns * several) * _effort(recipe)
+        shipped = float(base * (self.rows / 1_000) ** by_rows * (self.columns / 10) ** by_columns * several)
+        return shipped * _effort(recipe) * self.speed.get(recipe.learner, 1.0)
 
     def learn(self, recipe: Recipe, seconds: float) -> None:
         """Take a measured fold into account."""
@@ -73,9 +77,9 @@ def _effort(recipe: Recipe) -> float:
     return max(0.1, float(epochs) * float(recipe.params.get("members", 1)) / 100) if isinstance(epochs, int | float) else 1.0
 
 
-def costs_of(data: Dataset, folds: int, *, fixed: bool) -> Costs:
+def costs_of(data: Dataset, folds: int, *, fixed: bool, speed: Mapping[str, float] | None = None) -> Costs:
     """The cost model for a dataset parted into `folds`."""
     rows = max(1, int(len(data) * (1 - 1 / max(folds, 2))))
     encoder = data.shared.get("encoder")
     columns = len(encoder.names) if encoder is not None else sum(len(t) for t in data.tables.values())
-    return Costs(rows, max(1, columns), data.classes, fixed)
+    return Costs(rows, max(1, columns), data.classes, fixed, speed or {})

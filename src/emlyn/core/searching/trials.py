@@ -80,6 +80,8 @@ class Past:
     folds: int = 0
     """Folds of that run's plan, 0 when it made none: stored results only fit the same ones."""
     further: bool = False
+    sample: int = 0
+    """Rows of its sample, 0 for all."""
     """Extended: there is time that it did not have, so what its deadline cut short is worth learning once more."""
 
 

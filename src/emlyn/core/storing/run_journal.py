@@ -200,8 +200,9 @@ class RunJournal:
             except (ModelError, KeyError) as error:
                 self.append("trial.lost", {"key": key, "why": str(error)})
         planned = [happening.body for run in self.lineage for happening in self.store.events(_stream(run), kind="plan")]
-        folds = int(planned[-1]["data"]["folds"]) if planned else 0
-        return Past(results=results, keep=self._keep_result, folds=folds, further=len(self.lineage) > 1)
+        last = planned[-1]["data"] if planned else {}
+        folds, sample = int(last.get("folds", 0)), int(last.get("sample", 0))
+        return Past(results=results, keep=self._keep_result, folds=folds, sample=sample, further=len(self.lineage) > 1)
 
     def open_seal(self, data_digest: str) -> int:
         """Say that this run looks at the sealed rows of these data, and return how many runs have by now, this one included.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,10 +13,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import toys
 from emlyn.core.executor import ABANDONED, Job, ProcessExecutor, ThreadExecutor, run_beside
 from emlyn.core.searching.racing import unlearned
 from emlyn.core.searching.trials import FoldResult, Trials
 from emlyn.records.plan import Plan, Recipe
+from emlyn.stages.ensemble import ensemble
+from emlyn.stages.search import search
 from emlyn.tasks.classification import BINARY
 from toys import binary_problem, rows_data
 
@@ -63,15 +67,37 @@ def write_table(path, rows=400):
 
 def test_the_command_ends_though_a_learner_never_does(tmp_path, plugged):
     table = write_table(tmp_path / "t.csv")
-    command = [sys.executable, "-m", "emlyn", "train", table, "--target", "y", "--budget", "12s", "--jobs", "2", "--json"]
-    done = subprocess.run(command, env=plugged, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr[-500:]
-    said = json.loads(done.stdout)
-    assert (tmp_path / "sleeper.begun").exists(), "it was given its chance"
-    tried = {t["recipe"]: t for t in said["leaderboard"]}
-    assert ABANDONED in tried["sleeper"]["note"]
+    command = [sys.executable, "-m", "emlyn", "train", table, "--target", "y", "--budget", "10m", "--jobs", "2", "--json"]
+    process = subprocess.Popen(command, env=plugged, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "sleeper.begun").exists():
+        assert process.poll() is None, process.stderr.read()[-500:]
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err[-500:]
+    said = json.loads(out)
+    assert ABANDONED in {t["recipe"]: t["note"] for t in said["leaderboard"]}["sleeper"]
     assert sum(t["weight"] or 0 for t in said["leaderboard"]) == pytest.approx(1, abs=0.01)
     assert not (tmp_path / "glutton.begun").exists(), "what says that it needs terabytes is not begun"
+
+
+class Sleeper(toys.Ridge):
+    name = "sleeper"
+
+    def recipes(self, problem, data):
+        return [Recipe("sleeper", "sleeper", {"epochs": 1})]
+
+    def fit(self, recipe, fit, watch, effort):
+        time.sleep(1000)
+
+
+def test_the_race_goes_on_without_a_learner_that_ignores_its_time():
+    recipes = [r for learner in (toys.Prior(), Sleeper(), toys.Ridge()) for r in learner.recipes(None, None)]
+    with toys.only(toys.Prior(), Sleeper(), toys.Ridge()):
+        found = search(Plan(tuple(recipes), 3, threads=1), rows_data(), binary_problem(), toys.context(seconds=8))
+    by_name = {c.recipe.name: c for c in found.candidates}
+    assert by_name["sleeper"].note == ABANDONED
+    assert found.usable(), "there is a model all the same"
 
 
 @pytest.mark.parametrize("executor", [ThreadExecutor, ProcessExecutor])
@@ -110,3 +136,17 @@ def test_what_the_deadline_cut_before_it_learned_is_no_result():
     assert unlearned(trials, cut)
     assert not unlearned(trials, replace(cut, complete=True)), "a learner that had its time may be as bad as it is"
     assert not unlearned(trials, replace(cut, prediction=right)), "a part of a model that is better than nothing counts"
+
+
+def test_with_little_memory_fewer_rows_are_learned_from_and_it_is_said():
+    seen = []
+    with toys.only(toys.Prior(), greedy := toys.Ridge()):
+        greedy.bytes_per_cell = 4_000.0
+        data = rows_data(n=6_000)
+        plan = Plan((Recipe("prior", "baseline", {"columns": 0}), *toys.Ridge().recipes(None, None)), 3, sample=1_000, refit=True, trials=2)
+        small = toys.context(memory=1, sink=seen.append)  # 64 MiB are always taken for granted
+        model = ensemble(search(plan, data, binary_problem(), small), data, binary_problem(), small)
+    assert "ridge" in [m.recipe.name for m in model.members]
+    said = [e.message for e in seen if "drawn evenly" in e.message]
+    assert said
+    assert "of 6,000 rows" in said[0]

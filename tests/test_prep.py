@@ -1,5 +1,7 @@
 """Encoders and features of a fold: the same numbers for the same cells, whatever table they come in; nothing of the target leaks."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,10 +10,11 @@ from hypothesis import strategies as st
 from emlyn.core.dataset import rows_dataset
 from emlyn.core.features.design import Design
 from emlyn.core.features.fold_prep import FoldPrep
-from emlyn.core.features.prep import Encoder, encoded, fit_encoder
+from emlyn.core.features.prep import CHARACTERS, Encoder, encoded, fit_encoder, readable
 from emlyn.core.features.prep_text import fit_text
 from emlyn.core.models.forest import Forest
 from emlyn.core.models.outcome import Outcome
+from emlyn.core.searching.trials import ready
 from emlyn.core.table import Table, number_column, text_column
 from emlyn.errors import ModelError
 from emlyn.testing.learners import dirty_table
@@ -246,3 +249,14 @@ def test_long_texts_are_read_as_far_as_they_can_be():
     assert part.longest * len(texts) <= 80_000
     assert part.weights(texts).shape[0] == len(texts)
     assert fit_text(texts, 3, 0, characters=5_000) is None, "not even the beginnings can be read"
+
+
+def test_texts_are_prepared_within_the_time_there_is():
+    table = Table({"t": text_column([f"row {i} says {' '.join(f'word{(i * j) % 97}' for j in range(60))}" for i in range(600)])})
+    assert readable(table, math.inf) == readable(table, 1e6) == CHARACTERS
+    hurried = rows_dataset(table)
+    assert ready(hurried, seconds=1e-4).shared["hurried"]
+    calm = ready(rows_dataset(table), seconds=1e6)
+    assert not calm.shared["hurried"]
+    assert calm.shared["encoder"].text
+    assert hurried.shared["encoder"].transform(table).dense.shape[0] == 600, "every row is still encoded"

@@ -21,6 +21,8 @@ from emlyn.records.problem import Problem, SplitRule
 
 FEW = 300
 LEAST_SAMPLE = 1_000
+TEXT_SHARE = 0.2
+"""Share of the time until the search ends that preparing texts may take."""
 MEMORY_SHARE = 0.4
 """Share of the memory left that the least learner may need on the rows that recipes are chosen on."""
 SAMPLE_FROM = 300_000
@@ -32,7 +34,10 @@ def plan(problem: Problem, data: Dataset, options: TrainOptions, context: Contex
 
     Raises Unavailable when no learner can be used.
     """
-    data = ready(data, context.seed)
+    unhurried = options.trials is not None or (past is not None and past.folds > 0)  # what is stored was encoded in full
+    data = ready(data, context.seed, math.inf if unhurried else TEXT_SHARE * context.budget.until("search"))
+    if data.shared.get("hurried"):
+        context.emit("note", "the texts are long for the time there is: only their beginnings are read (a longer --budget reads more)")
     costs = costs_of(data, 5, fixed=True)
     known = Advice()
     if options.experience and options.trials is None and context.store is not None and "rows" in data.tables:

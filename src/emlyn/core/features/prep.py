@@ -6,8 +6,11 @@ keeps it in `data.shared` and cuts it by `data.units`, so folds and recipes shar
 
 from __future__ import annotations
 
+import math
 import re
 import threading
+import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, combinations
@@ -18,12 +21,16 @@ from scipy import sparse
 
 from emlyn.core.dataset import Dataset
 from emlyn.core.features.prep_columns import LARGEST, ColumnCode, NumberCode, TextCode, columns_of, fit_codes, load_code
+from emlyn.core.features.prep_text import LONGEST, terms_of
 from emlyn.core.models.parts import pack, require, unpack
 from emlyn.core.table import Table
 
 TEXT_DIMENSIONS = 30
 CHARACTERS = 8_000_000
-"""Characters of a table's texts that are read about, beginnings first. Not a question of the clock: a run that goes on must encode as before."""
+"""Characters of a table's texts that are read at most."""
+TRIED = 200
+PASSES = 8
+"""Learning and applying a text model takes so many times as long as counting its terms once (measured on 6 to 24 million characters)."""
 MOST_DATE_PAIRS = 10
 CHUNK = 65_536
 _LOCK = threading.Lock()
@@ -197,10 +204,13 @@ class Encoder:
         return Encoder(columns, codes, pairs, arrays["keep"].astype(np.int64))
 
 
-def fit_encoder(table: Table, columns: Sequence[str] | None = None, seed: int = 0) -> Encoder:
-    """An encoder of the table's columns (of `columns`, where given), in that order. Sees no target. Features that do not vary are left out."""
+def fit_encoder(table: Table, columns: Sequence[str] | None = None, seed: int = 0, characters: float = CHARACTERS) -> Encoder:
+    """An encoder of the table's columns (of `columns`, where given), in that order. Sees no target. Features that do not vary are left out.
+
+    Of the texts so many `characters` are read about, beginnings first.
+    """
     names = tuple(table if columns is None else columns)
-    share = CHARACTERS // max(1, sum(table[name].kind == "text" for name in names))
+    share = characters / max(1, sum(table[name].kind == "text" for name in names))
     codes = [(name, code) for name in names for code in fit_codes(table[name], TEXT_DIMENSIONS, seed, share)]
     pairs = _date_pairs(table, names) + _places(table, names)
     varies = [np.ones(len(code.parts), dtype=bool) if isinstance(code, TextCode) else _varies(code.dense(table[name])) for name, code in codes]
@@ -209,6 +219,19 @@ def fit_encoder(table: Table, columns: Sequence[str] | None = None, seed: int = 
     if not len(keep):
         codes, pairs, keep = [], [], np.zeros(1, dtype=np.int64)
     return Encoder(names, codes, pairs, keep)
+
+
+def readable(table: Table, seconds: float) -> float:
+    """Characters of the table's texts that can be prepared within so many seconds, judged by a few texts; `CHARACTERS` where all of them can."""
+    texts = [str(t) for c in table.values() if c.kind == "text" and c.levels is not None for t in c.levels]
+    if not texts or math.isinf(seconds):
+        return CHARACTERS
+    tried = texts[:: max(1, len(texts) // TRIED)]
+    began = time.perf_counter()
+    for text in tried:
+        Counter(terms_of(text, prose=True))
+    pace = sum(min(len(t), LONGEST) for t in tried) / max(time.perf_counter() - began, 1e-6) / PASSES
+    return CHARACTERS if seconds * pace > min(CHARACTERS, sum(map(len, texts))) else seconds * pace
 
 
 def _varies(block: np.ndarray) -> np.ndarray:

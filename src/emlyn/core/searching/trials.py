@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ import numpy as np
 
 from emlyn import plugins
 from emlyn.core.dataset import Dataset, Fold
-from emlyn.core.features.prep import fit_encoder
+from emlyn.core.features.prep import CHARACTERS, fit_encoder, readable
 from emlyn.core.judging.metrics import Metric, metric
 from emlyn.core.learner import Effort, Fitted, Learner
 from emlyn.core.models.parts import below, pack, unpack, within
@@ -79,9 +80,9 @@ class Past:
     keep: Callable[[FoldResult], None] | None = None
     folds: int = 0
     """Folds of that run's plan, 0 when it made none: stored results only fit the same ones."""
-    further: bool = False
     sample: int = 0
     """Rows of its sample, 0 for all."""
+    further: bool = False
     """Extended: there is time that it did not have, so what its deadline cut short is worth learning once more."""
 
 
@@ -136,10 +137,16 @@ def checked(prediction: np.ndarray, units: int) -> np.ndarray:
     return prediction
 
 
-def ready(data: Dataset, seed: int = 0) -> Dataset:
-    """The dataset with the encoder that all learners of tables of rows share; made once and kept in `data.shared`."""
+def ready(data: Dataset, seed: int = 0, seconds: float = math.inf) -> Dataset:
+    """The dataset with the encoder that all learners of tables of rows share; made once and kept in `data.shared`.
+
+    Where its texts cannot all be prepared within `seconds` their beginnings are, and `data.shared["hurried"]` says so: models of such a run do not
+    fit those of another.
+    """
     if "rows" in data.tables and "encoder" not in data.shared:
-        data.shared["encoder"] = fit_encoder(data.rows, seed=seed)
+        characters = readable(data.rows, seconds)
+        data.shared["hurried"] = characters < CHARACTERS
+        data.shared["encoder"] = fit_encoder(data.rows, seed=seed, characters=characters)
     return data
 
 

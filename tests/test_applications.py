@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 import emlyn
 from emlyn.doors.cli.app import app
+from emlyn.report.documents import read_evidence
 from emlyn.samples import CLEAN
 
 PAGES = Path(__file__).resolve().parents[1] / "docs" / "examples"
@@ -58,7 +59,7 @@ def run(page: str, table: Path, folder: Path, skip: Sequence[str] = ()) -> Done:
             words = [*words[:at], *QUICK, *words[at + 2 :]]
         found = runner.invoke(app, words[1:])
         assert found.exit_code == 0, f"{shlex.join(words)}\n{found.output}"
-        done.said[" ".join(words[1:4])] = found.output
+        done.said[" ".join(words[1:4] if "--counterfactual" not in words else words[1:])] = found.output
     return done
 
 
@@ -84,7 +85,10 @@ def test_diagnosis(workspace: Path) -> None:
     assert evaluation.method == "cross-validation corrected for selection"
     curve = evaluation.plots["decision_curve"]
     assert max(m - max(a, 0.0) for m, a in zip(curve["model"], curve["all"], strict=True)) > 0.05
-    assert "malignant" in (workspace / "diagnosis.html").read_text(encoding="utf-8")
+    page = (workspace / "diagnosis.html").read_text(encoding="utf-8")
+    assert "are malignant and are missed" in page
+    assert "decision curve" in page
+    assert evaluation.metrics["sensitivity"].low is not None, "the page promises its interval"
     document = (workspace / "tripod-ai.md").read_text(encoding="utf-8")
     assert "TRIPOD" in document
     assert document.count("HUMAN") >= 5
@@ -104,6 +108,11 @@ def test_credit(workspace: Path, data_dir: Path) -> None:
     reasons = done.said["explain credit german_credit.csv.gz"]
     assert "toward “2”" in reasons
     assert re.search(r"^ +\+\S+  \w+ = ", reasons, re.M), "an adverse action has reasons that push toward it"
+    assert "+" in (workspace / "why.html").read_text(encoding="utf-8")
+    changes = done.said["explain credit german_credit.csv.gz --row 1 --counterfactual"]
+    advice = re.findall(r"^ +If (.+), the answer would be 1\.$", changes, re.M)
+    assert advice
+    assert not any(re.search(r"\b(age|personal_status)\b", line) for line in advice), "sensitive columns are no advice"
     document = (workspace / "sr-26-2.md").read_text(encoding="utf-8")
     assert "HUMAN" in document
     assert "adverse action" in document
@@ -128,6 +137,7 @@ def test_churn(workspace: Path, data_dir: Path) -> None:
     assert all(r["reasons"] for r in rows[:20])
     assert not any(r["refused"] for r in rows)
     assert "HUMAN" in (workspace / "model-card.md").read_text(encoding="utf-8")
+    assert read_evidence((workspace / "evidence.json").read_bytes()).model == "churn:1"
 
 
 def test_price(workspace: Path, data_dir: Path) -> None:
@@ -136,6 +146,8 @@ def test_price(workspace: Path, data_dir: Path) -> None:
     rows = done.rows("prices.csv")
     assert len(rows) == 2930
     assert all(float(r["low"]) < float(r["prediction"]) < float(r["high"]) for r in rows)
+    widths = {round(float(r["high"]) - float(r["low"])) for r in rows}
+    assert max(widths) > 1.2 * min(widths), "wider where errors are larger"
     levels = {f["level"]: f for f in model.evidence.evaluation.sections["conformal"]["levels"]}
     assert levels[0.9]["coverage"]["low"] < 0.93
     assert levels[0.9]["coverage"]["high"] > 0.87

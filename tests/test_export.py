@@ -128,6 +128,17 @@ def test_requirements_are_pinned_and_hold_what_the_members_need(tmp_path, linear
     assert "lightgbm==" in boosted
 
 
+@pytest.mark.parametrize("target", ["docker", "cloudrun"])
+def test_a_log_in_postgresql_is_promised_only_with_its_driver(tmp_path, linear, monkeypatch, target):
+    pytest.importorskip("psycopg_binary", reason="psycopg is not installed: pip install 'emlyn[postgresql]'")
+    for found in (None, object()):
+        monkeypatch.setattr(_image.importlib.util, "find_spec", lambda name, found=found: found)
+        told = exporters()[target].export(exportable(tmp_path, linear), tmp_path / "out")
+        there = "psycopg==" in (tmp_path / "out" / "requirements.txt").read_text()
+        assert there == (found is not None)
+        assert any("emlyn[postgresql]" in note for note in told.notes) != there
+
+
 def test_the_wheel_is_whole_and_the_same_each_time():
     name, data = _image.wheel_of_emlyn()
     assert (name, data) == _image.wheel_of_emlyn()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib.util
 import json
 import re
 import shlex
 import sys
+from collections.abc import Mapping
 from importlib import metadata, resources
 from pathlib import Path
 
@@ -20,6 +22,8 @@ from emlyn.errors import ModelError
 
 SERVING = ("numpy", "scipy", "msgspec", "pluggy", "sqlalchemy", "starlette", "uvicorn", "httptools", "uvloop", "orjson", "prometheus-client")
 """What the server imports besides the members' own libraries."""
+POSTGRESQL = ("psycopg", "psycopg-binary")
+"""What a prediction log in PostgreSQL needs; a container's own disk ends with it."""
 LIBRARIES = {"lightgbm": ("lightgbm",), "catboost": ("catboost",), "trees": ("scikit-learn",), "xgboost": ("xgboost-cpu",)}
 """Learner -> distributions its fitted models need."""
 SYSTEM = {"lightgbm": "libgomp1", "xgboost": "libgomp1", "trees": "libgomp1"}
@@ -97,12 +101,22 @@ def dockerfile(what: Exportable, wheel: str, *, root: bool, environment: dict[st
     return "\n".join(lines) + "\n"
 
 
+def log_note(files: Mapping[str, bytes | str]) -> str:
+    """Where the image's predictions are kept, and what would keep them."""
+    lost = "The prediction log is in /tmp and ends with the container"
+    if "psycopg==" in str(files["requirements.txt"]):
+        return f"{lost}; set EMLYN_LOG=postgresql+psycopg://… to keep it."
+    return f"{lost}; to keep it in a database, pip install 'emlyn[postgresql]' here, export again and set EMLYN_LOG=postgresql+psycopg://…"
+
+
 def requirements(what: Exportable) -> str:
-    """Exactly what serving this model needs, pinned as installed here, for `pip install --no-deps`."""
+    """Exactly what serving this model needs, pinned as installed here, for `pip install --no-deps`; PostgreSQL's driver where it is installed."""
     learners = {member.recipe.learner for member in what.model.members}
     wanted = set(SERVING)
     for learner in learners:
         wanted |= set(getattr(plugins.find("learners", learner), "packages", ()) or LIBRARIES.get(learner, ()))
+    if importlib.util.find_spec("psycopg_binary"):
+        wanted |= set(POSTGRESQL)
     bill = json.loads(sbom(what.version.name, str(what.version.version), wanted))
     pins = {safe("package", c["name"]): safe("version", c["version"]) for c in bill["components"] if c["name"] not in DRAWING}
     return "".join(f"{name}=={pins[name]}\n" for name in sorted(pins))

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from emlyn.core.exporter import Exportable, Exported, Exporter, write_all
-from emlyn.exporters._image import MODEL, context, quoted, slug
+from emlyn.exporters._image import MODEL, context, log_note, quoted, slug
 from emlyn.plugins import hook
 
 GATEWAY = "The platform authenticates callers, so its routes need no token of ours (EMLYN_OPEN in the Dockerfile); every other route still does."
@@ -128,15 +128,16 @@ class CloudRun:
 
     def export(self, what: Exportable, out: Path) -> Exported:
         name = slug(what.version.name)
+        files = context(what, environment={"EMLYN_ALLOWED_HOSTS": "*"})
         return Exported(
-            write_all(out, context(what, environment={"EMLYN_ALLOWED_HOSTS": "*"})),
+            write_all(out, files),
             (
                 "openssl rand -hex 32 | gcloud secrets create emlyn-token --data-file=-",
                 f"gcloud run deploy {name} --source {quoted(out)} --no-allow-unauthenticated --set-secrets EMLYN_TOKEN=emlyn-token:latest",
             ),
             (
                 "Cloud Run ends a container 10 s after SIGTERM; requests in flight get 8 s.",
-                "Set EMLYN_LOG to a database: the container's disk is its memory.",
+                log_note(files),
             ),
         )
 

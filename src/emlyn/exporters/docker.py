@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from emlyn.core.exporter import Exportable, Exported, Exporter, write_all
-from emlyn.exporters._image import context, quoted, slug
+from emlyn.exporters._image import context, log_note, quoted, slug
 from emlyn.plugins import hook
 
 
@@ -17,15 +17,16 @@ class Docker:
 
     def export(self, what: Exportable, out: Path) -> Exported:
         image = f"{slug(what.version.name)}:{what.version.version}"
+        files = context(what)
         return Exported(
-            write_all(out, context(what)),
+            write_all(out, files),
             (
                 f"docker build -t {image} {quoted(out)}",
                 f"docker run --rm --read-only --tmpfs /tmp --cap-drop ALL -p 127.0.0.1:8080:8080 -e EMLYN_TOKEN=$(openssl rand -hex 32) {image}",
             ),
             (
                 "Without EMLYN_TOKEN a token is made at each start and printed.",
-                "The prediction log is in /tmp and ends with the container; set EMLYN_LOG=postgresql+psycopg://… to keep it.",
+                log_note(files),
             ),
         )
 

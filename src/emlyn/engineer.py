@@ -252,21 +252,23 @@ def learn(ready: Prepared, options: TrainOptions, context: Context, past: Past) 
             allowed="two classes, and a --sensitive column that the audit leaves in",
             next_step="leave --fair out: the report tells gaps between groups for every task",
         )
-    trials = experiment(ready, options, _halved(context), past)
+    trials = experiment(ready, options, _earlier(context, context.budget.until("search") / 2), past)
+    began = context.budget.spent
     plain = combine(ready, trials, context)
+    blending = 3 * (context.budget.spent - began)
     even = replace(ready, working=reweighed(ready.working, groups))
     context.emit("note", "the same once more on rows reweighed so that the group says nothing about the answer")
-    twin = experiment(even, options, context, Past())
+    twin = experiment(even, options, _earlier(context, blending), Past())
     model, fair = keep_within(limit, (trials, twin), (plain, combine(even, twin, context)), groups)
     weigh(trials, twin, fair)
     return Learned(model, trials, twin, fair)
 
 
-def _halved(context: Context) -> Context:
-    """The context of a first of two searches: it has half of what is left for them."""
+def _earlier(context: Context, seconds: float) -> Context:
+    """The context of a search that ends so many seconds before its share of the time does."""
     budget = context.budget
     shares = dict(shares_of(budget.seconds) if budget.shares is None else budget.shares)
-    shares["search"] -= budget.until("search") / 2 / budget.seconds if math.isfinite(budget.seconds) else 0.0
+    shares["search"] -= seconds / budget.seconds if math.isfinite(budget.seconds) else 0.0
     return context.with_(budget=replace(budget, shares=shares))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from emlyn.context import Context
 from emlyn.core.dataset import Dataset
 from emlyn.core.judging.answers import Answers
 from emlyn.core.judging.decision import choose_threshold
@@ -94,7 +95,7 @@ def weigh(plain: Trials, twin: Trials, fair: Fair) -> None:
             c.weight, c.recipe = c.weight * part, replace(c.recipe, name=c.recipe.name + end)
 
 
-def judged(fair: Fair, pair: tuple[Trials, Trials], seed: int) -> tuple[OutOfFold, np.ndarray]:
+def judged(fair: Fair, pair: tuple[Trials, Trials], context: Context) -> tuple[OutOfFold, np.ndarray]:
     """The chosen blend's out-of-fold answers, each side's weights chosen without the fold they answer, and the positions of their rows."""
     sides = [t.eligible() for t in pair]
     rows = np.intersect1d(pair[0].covered(sides[0]), pair[1].covered(sides[1]))
@@ -102,7 +103,7 @@ def judged(fair: Fair, pair: tuple[Trials, Trials], seed: int) -> tuple[OutOfFol
     answers = []
     for t, side in zip(pair, sides, strict=True):
         stored = OutOfFold([t.oof(c.recipe.name)[rows] for c in side], plain.fold_of[rows], plain.truth(rows), t.weight(rows))
-        answers.append(corrected(stored, m, calibrate=False, seed=seed))
+        answers.append(corrected(stored, m, calibrate=False, seed=context.seed, seconds=0.2 * context.budget.until("evaluate")))
     mixed = (1 - fair.share) * answers[0] + fair.share * answers[1]
     return OutOfFold([mixed], plain.fold_of[rows], plain.truth(rows), plain.weight(rows)), rows
 

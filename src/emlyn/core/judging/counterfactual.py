@@ -2,7 +2,8 @@
 
 Each counterfactual is built from a row that exists and got the wanted answer (Keane and Smyth 2020: native counterfactuals): every
 cell is taken over, then as many as possible are given back, each step judged by the final model. What is left are few changes, all
-towards values that occur together with the rest.
+towards values that occur together with the rest. Where so few changes lead away from existing rows for every lender, only as many are given
+back as keep near them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from emlyn.core.dataset import Dataset, rows_dataset
 from emlyn.core.explainer import cell
 from emlyn.core.table import Column, Table
 
-NEAREST = 6
+NEAREST = 10
 ASKED = 200
 """Nearest existing rows with another decision that are asked whether they keep it with the immutable cells of the unit."""
 MOST_ROWS = 5_000
@@ -84,6 +85,10 @@ class Existing:
         lent, own = self.table.take(rows), {n: row[n].take(np.zeros(len(rows), dtype=np.int64)) for n in immutable if n in self.table}
         return self.decide(lent.with_columns(own)) if len(rows) else np.zeros(0, dtype=np.int64)
 
+    def far(self, row: Table, k: int, names: Sequence[str]) -> float:
+        """How far the row with these cells of existing row k lies from the nearest existing row that is decided as k is."""
+        return float(self.distances(self.mixed(row, k, [names]))[self.decided == self.decided[k]].min())
+
     def mixed(self, row: Table, k: int, choices: Sequence[Sequence[str]]) -> Table:
         """The row once per choice, with the chosen cells taken from existing row k."""
         columns = {}
@@ -105,16 +110,19 @@ def counterfactuals(
     decided, now = existing.decided, int(existing.decide(table)[0])
     usable = np.flatnonzero((decided != now) if wanted is None else (decided == wanted))
     near = usable[np.argsort(existing.distances(table)[usable], kind="stable")][:ASKED]
+    lenders = near[existing.lends(table, near, immutable) == decided[near]][:NEAREST].tolist()
     found: dict[tuple[str, ...], Counterfactual] = {}
-    for k in near[existing.lends(table, near, immutable) == decided[near]][:NEAREST].tolist():
-        target, steps = int(decided[k]), existing.steps(table, k)
-        kept = _fewest(existing, table, k, {n: s for n, s in steps.items() if n not in set(immutable)}, target)
-        if not kept:
-            continue
-        far = float(existing.distances(existing.mixed(table, k, [kept]))[decided == target].min())
-        changes = tuple(Change(n, cell(table[n], 0), cell(existing.table[n], k)) for n in kept)
-        found.setdefault(tuple(kept), Counterfactual(changes, classes[target], far, far <= existing.usual, int(existing.place[k])))
-    return sorted(found.values(), key=lambda c: (not c.feasible, len(c.changes), c.distance))[:most]
+    for most_far in (float("inf"), existing.usual):
+        for k in lenders:
+            steps = {n: s for n, s in existing.steps(table, k).items() if n not in set(immutable)}
+            if kept := _fewest(existing, table, k, steps, most_far):
+                changes = tuple(Change(n, cell(table[n], 0), cell(existing.table[n], k)) for n in kept)
+                far = existing.far(table, k, kept)
+                found.setdefault(tuple(kept), Counterfactual(changes, classes[decided[k]], far, far <= existing.usual, int(existing.place[k])))
+        if any(c.feasible for c in found.values()):
+            break
+    ranked = sorted(found.values(), key=lambda c: (not c.feasible, len(c.changes), c.distance))
+    return [c for c in ranked if c.feasible or not ranked[0].feasible][:most]
 
 
 def contrast(existing: Existing, row: Dataset) -> tuple[str, list[Change]] | None:
@@ -129,23 +137,22 @@ def contrast(existing: Existing, row: Dataset) -> tuple[str, list[Change]] | Non
     return existing.model.problem.classes[existing.decided[k]], changes
 
 
-def _fewest(existing: Existing, row: Table, k: int, steps: dict[str, float], target: int) -> list[str]:
+def _fewest(existing: Existing, row: Table, k: int, steps: dict[str, float], most: float) -> list[str]:
     """Backward elimination: cells are given back, first as many of the farthest at once as the decision allows, then one by one.
 
-    Empty where even all cells of the existing row do not decide it.
+    What is left lies at most `most` from existing rows with that decision. Empty where even all cells of the existing row do not do.
     """
-    names = [n for n in existing.table if n in steps]
+    target, names = int(existing.decided[k]), [n for n in existing.table if n in steps]
     order = sorted(names, key=lambda n: -steps[n])
-    prefixes = [[n for n in names if n not in set(order[:count])] for count in range(len(order))]
-    holds = np.flatnonzero(existing.decide(existing.mixed(row, k, prefixes)) == target)
-    kept = prefixes[int(holds[-1])] if len(holds) else []
-    while len(kept) > 1:
-        tries = [[n for n in kept if n != out] for out in kept]
+
+    def best(tries: Sequence[list[str]]) -> list[str]:
+        """The first that gets the wanted decision and lies near enough."""
         stays = existing.decide(existing.mixed(row, k, tries)) == target
-        if not stays.any():
-            return kept
-        gains = np.array([steps[out] for out in kept])
-        kept = tries[int(np.argmax(np.where(stays, gains, -np.inf)))]
+        return next((t for t, ok in zip(tries, stays, strict=True) if ok and existing.far(row, k, t) <= most), [])
+
+    kept = best([[n for n in names if n not in set(order[:count])] for count in range(len(order) - 1, -1, -1)]) if names else []
+    while len(kept) > 1 and (fewer := best([[n for n in kept if n != out] for out in sorted(kept, key=lambda n: -steps[n])])):
+        kept = fewer
     return kept
 
 

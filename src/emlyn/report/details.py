@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -121,7 +122,8 @@ def _reasons(evidence: Evidence) -> Section | None:
     if explanation is None or not explanation.drivers:
         return None
     ranked = sorted(explanation.drivers, key=lambda d: -d.importance)
-    said = f"Method: {explanation.method}" + (f", on {words.plural(explanation.rows, 'row')}" if explanation.rows else "")
+    looked = words.plural(explanation.rows, "row")
+    said = f"Method: {explanation.method}" + (f", on {looked}" if explanation.rows and looked not in explanation.method else "")
     said += f". Compared with: {explanation.reference}." if explanation.reference else "."
     blocks: list[Block] = [Note(said, "quiet"), driver_bars(ranked, explanation.noise_line)]
     curves = [f for f in map(plots.curve, ranked[:12]) if f is not None]
@@ -174,7 +176,7 @@ RATES = {
 
 def _fairness(evidence: Evidence) -> Section | None:
     made = part(evidence, "fairness")
-    blocks: list[Block] = [Note(words.sentence(made[k], ())) for k in ("sentence", "chosen") if isinstance(made.get(k), str)]
+    blocks: list[Block] = [Note(words.sentence(_spoken(made[k]), ())) for k in ("sentence", "chosen") if isinstance(made.get(k), str)]
     for column in made.get("columns", []):
         blocks.append(Heading(words.short(column["column"], 80)))
         gaps = [Item(g["sentence"], badge=g["verdict"], tone=TONES.get(g["verdict"], "none")) for g in column.get("gaps", [])]
@@ -192,6 +194,11 @@ def _fairness(evidence: Evidence) -> Section | None:
         blocks.append(Figures([plots.pareto(made["pareto"], evidence.problem)]))
     blocks += left_out(made)
     return Section("fairness", "Between groups of people", blocks=blocks, count=words.plural(len(made.get("columns", [])), "column"))
+
+
+def _spoken(text: str) -> str:
+    """Text with the short names of rates written out."""
+    return re.sub(r"\b(tpr|fpr)\b", lambda found: words.metric(found[0]).label, text)
 
 
 def _group_bar(group: Mapping[str, Any], m: Mapping[str, Any]) -> Bar:
@@ -271,7 +278,9 @@ def _cell(value: Any) -> str:
     if isinstance(value, Mapping):
         span = words.span(value.get("low"), value.get("high"))
         return words.number(value.get("value")) + (f" ({span})" if span else "")
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool):
+        return words.count(value)
+    if isinstance(value, float):
         return words.number(value)
     return "–" if value is None else words.short(value, 120)
 

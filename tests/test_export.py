@@ -130,7 +130,7 @@ def test_requirements_are_pinned_and_hold_what_the_members_need(tmp_path, linear
 
 @pytest.mark.parametrize("target", ["docker", "cloudrun"])
 def test_a_log_in_postgresql_is_promised_only_with_its_driver(tmp_path, linear, monkeypatch, target):
-    pytest.importorskip("psycopg_binary", reason="psycopg is not installed: pip install 'emlyn[postgresql]'")
+    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'emlyn[postgresql]'")
     for found in (None, object()):
         monkeypatch.setattr(_image.importlib.util, "find_spec", lambda name, found=found: found)
         told = exporters()[target].export(exportable(tmp_path, linear), tmp_path / "out")

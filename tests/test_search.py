@@ -2,6 +2,7 @@
 
 import math
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 import toys
 from emlyn.core.judging.metrics import auc
 from emlyn.core.searching.trials import FoldResult, Past
+from emlyn.records.plan import Plan
 from emlyn.records.problem import Problem
 from emlyn.stages.plan import plan
 from emlyn.stages.search import search
@@ -136,3 +138,13 @@ def test_more_rows_ask_for_fewer_folds(rows, seconds, most):
         made = plan(toys.binary_problem(), data, toys.options(), toys.context(seconds))
     assert 2 <= made.folds <= most
     assert made.why
+
+
+def test_one_holdout_of_the_latest_rows_is_fold_0():
+    data = toys.rows_data(n=400)
+    data = replace(data, time=np.arange(400.0))
+    with toys.only(toys.Prior(), toys.Ridge()):
+        recipes = (*toys.Prior().recipes(None, None), *toys.Ridge().recipes(None, None))
+        found = search(Plan(recipes, 1, threads=1, trials=2), data, toys.binary_problem(split=toys.FORWARD), toys.context())
+    assert {c.recipe.name: list(c.results) for c in found.candidates} == {"prior": [0], "ridge": [0]}
+    assert found.folds[0].fit.time.max() < found.folds[0].ask.time.min()

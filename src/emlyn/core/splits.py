@@ -134,7 +134,7 @@ def make_folds(data: Dataset, rule: SplitRule, count: int, seed: int = 0, *, str
 def holdout(data: Dataset, rule: SplitRule, share: float, seed: int = 0, *, stratify: bool = False) -> Fold:
     """One fold that asks about `share` of the units."""
     count = max(2, round(1 / share))
-    return make_folds(data, rule, count, seed, stratify=stratify)[-1 if rule.kind == "time" else 0]
+    return replace(make_folds(data, rule, count, seed, stratify=stratify)[-1 if rule.kind == "time" else 0], number=0)
 
 
 def _stratified_sides(answers: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -23,7 +23,7 @@ from emlyn.core.dataset import Dataset
 from emlyn.core.features.prep_columns import LARGEST, ColumnCode, NumberCode, TextCode, columns_of, fit_codes, load_code
 from emlyn.core.features.prep_text import LONGEST, terms_of
 from emlyn.core.models.parts import pack, require, unpack
-from emlyn.core.table import Table
+from emlyn.core.table import Column, Table
 
 TEXT_DIMENSIONS = 30
 CHARACTERS = 8_000_000
@@ -213,7 +213,7 @@ def fit_encoder(table: Table, columns: Sequence[str] | None = None, seed: int = 
     share = characters / max(1, sum(table[name].kind == "text" for name in names))
     codes = [(name, code) for name in names for code in fit_codes(table[name], TEXT_DIMENSIONS, seed, share)]
     pairs = _date_pairs(table, names) + _places(table, names)
-    varies = [np.ones(len(code.parts), dtype=bool) if isinstance(code, TextCode) else _varies(code.dense(table[name])) for name, code in codes]
+    varies = [np.ones(len(code.parts), dtype=bool) if isinstance(code, TextCode) else _code_varies(code, table[name]) for name, code in codes]
     varies += [_varies(pair.dense(table)) for pair in pairs]
     keep = np.flatnonzero(np.concatenate(varies)) if varies else np.zeros(0, dtype=np.int64)
     if not len(keep):
@@ -232,6 +232,12 @@ def readable(table: Table, seconds: float) -> float:
         Counter(terms_of(text, prose=True))
     pace = sum(min(len(t), LONGEST) for t in tried) / max(time.perf_counter() - began, 1e-6) / PASSES
     return CHARACTERS if seconds * pace > min(CHARACTERS, sum(map(len, texts))) else seconds * pace
+
+
+def _code_varies(code: ColumnCode, column: Column) -> np.ndarray:
+    """Which features of a column vary, (k,): mostly the first rows tell."""
+    found = _varies(code.dense(column.take(slice(0, CHUNK))))
+    return found if found.all() else _varies(code.dense(column))
 
 
 def _varies(block: np.ndarray) -> np.ndarray:

@@ -152,6 +152,8 @@ class FoldPrep:
     text: TextScore | None = None
     _layout: tuple[Any, list[str], list[tuple[int, ...]]] | None = None
     """Names and sources of the features, kept for the names of the matrix last seen: every row of a service has the same."""
+    _whole: tuple[Any, tuple[str, ...], tuple[tuple[int, ...], ...]] | None = None
+    """The same behind those of the matrix."""
 
     @staticmethod
     def learn(features: Iterable[str], fit: Dataset, outcome: Outcome, seed: int) -> tuple[FoldPrep, Matrix]:
@@ -210,7 +212,11 @@ class FoldPrep:
             made[0, at] = made_of(op, row[a], row[b])
         cells: list[float] = row.tolist()
         means = [value for m in self.means for value in m.one(cells, row)]
-        return matrix.with_features(np.hstack([made, np.array([means], dtype=np.float32)]) if means else made, *self._named(matrix))
+        if self._whole is None or self._whole[0] is not matrix.names:
+            names, sources = self._named(matrix)
+            self._whole = (matrix.names, (*matrix.names, *names), (*matrix.sources, *sources))
+        dense = np.hstack([matrix.dense, made, np.array([means], dtype=np.float32).reshape(1, -1)])
+        return Matrix(dense, self._whole[1], self._whole[2], matrix.levels, matrix.columns)
 
     @cached_property
     def _by_operation(self) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:

@@ -6,6 +6,7 @@ logistic calibration on the log odds (Platt 1999). Both are monotone per row, so
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,11 @@ class Calibration:
         """Calibrated probabilities (n, k)."""
         if self.kind == "none":
             return p
+        if p.shape == (1, 2):  # one row: scalars cost less than arrays
+            first, last = (self.slope * math.log(min(max(share, CLIP), 1.0)) for share in p[0].tolist())
+            top = max(first, last + self.shift)
+            first, last = math.exp(first - top), math.exp(last + self.shift - top)
+            return np.array([[first / (first + last), last / (first + last)]])
         z = self.slope * np.log(np.clip(p, CLIP, 1.0))
         z[:, -1] += self.shift
         z = np.exp(z - z.max(axis=1, keepdims=True))

@@ -146,5 +146,5 @@ def test_one_holdout_of_the_latest_rows_is_fold_0():
     with toys.only(toys.Prior(), toys.Ridge()):
         recipes = (*toys.Prior().recipes(None, None), *toys.Ridge().recipes(None, None))
         found = search(Plan(recipes, 1, threads=1, trials=2), data, toys.binary_problem(split=toys.FORWARD), toys.context())
-    assert {c.recipe.name: list(c.results) for c in found.candidates} == {"prior": [0], "ridge": [0]}
+    assert all(c.status == "done" and list(c.results) == [0] for c in found.candidates)
     assert found.folds[0].fit.time.max() < found.folds[0].ask.time.min()

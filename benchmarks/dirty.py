@@ -168,7 +168,7 @@ def trained(t: pd.DataFrame, target: str, task: str, folder: Path, system: Syste
 
 
 def compare_trained(args: argparse.Namespace, manifest: dict[str, dict[str, str]], folder: Path) -> None:
-    systems: dict[str, System] = {"emlyn": by_emlyn(args.trials)}
+    systems: dict[str, System] = {"emlyn": by_emlyn(args.trials)} if args.trials else {}
     systems |= {name: by_adapter(name, python, args.budget) for name, python in (one.split("=", 1) for one in args.systems.split(",") if one)}
     os.environ["EMLYN_HOME"] = str(folder / "workspace")
     results: dict[str, dict[str, dict[str, float | str]]] = {}
@@ -199,7 +199,7 @@ def compare_trained(args: argparse.Namespace, manifest: dict[str, dict[str, str]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--train", action="store_true")
-    parser.add_argument("--trials", type=int, default=12)
+    parser.add_argument("--trials", type=int, default=12, help="of emlyn; 0 leaves it out")
     parser.add_argument("--systems", default="")
     parser.add_argument("--budget", type=float, default=60.0)
     parser.add_argument("--data", required=True)

@@ -286,7 +286,7 @@ def rare_levels(m: Material) -> Outcome:
                 "info",
                 names,
                 f"{listed(names)} {'has' if len(names) == 1 else 'have'} values that occur in fewer than five rows.",
-                detail=f"Up to {most} such level{'s' * (most != 1)} in one column.",
+                detail=f"Up to {most} such level{'' if most == 1 else 's'} in one column.",
                 why="What is said about them rests on almost nothing.",
                 n=m.raw.rows,
                 fix="the learners pool or smooth them inside each fold",

@@ -61,7 +61,7 @@ def placeholders(m: Material) -> Outcome:
             "info",
             (name,),
             f"{name} writes {shown} where a value is missing ({percent(rows / len(column))} of the rows).",
-            detail=f"{rows:,} cells: {dict(list(seen.items())[:5])}.",
+            detail=f"Cells: {', '.join(f'{t!r} {c:,}' for t, c in list(seen.items())[:5])}.",
             why="Read as a value, such a text would be learned as if it meant something.",
             n=rows,
             rows=example_rows(np.isin(column.values, [i for i, v in enumerate(column.levels) if str(v) in seen])),

@@ -129,7 +129,7 @@ def near_twins(m: Material) -> Outcome:
         whole = np.add.reduce(cells)
         twin = _repeated(whole)
         by = np.array([_repeated(whole - one) & ~twin for one in cells])
-        near = by.any(axis=0)
+        near: np.ndarray = np.logical_or.reduce(by)
         if near.sum() <= max(5, TWINS_FROM * few.rows) or by.sum(axis=1).max() >= 0.5 * near.sum():
             return outcome()
         beyond = np.logical_or.reduce([_repeated(whole - a - b) for a, b in combinations(cells, 2)]) & ~twin & ~near

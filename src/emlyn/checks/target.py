@@ -17,7 +17,7 @@ def classes(m: Material) -> Outcome:
     """Classes with fewer than ten rows."""
     counts = _counts(m)
     names = given(m.problem).classes
-    tiny = [f"{label} ({count})" for label, count in zip(names, counts, strict=False) if count < 10]
+    tiny = [f"{label} ({count} row{'' if count == 1 else 's'})" for label, count in zip(names, counts, strict=False) if count < 10]
     if not tiny:
         return outcome()
     return outcome(

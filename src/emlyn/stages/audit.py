@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from emlyn.context import Context
-from emlyn.core.auditing.inspection import group_turn, inspect, material, view
+from emlyn.core.auditing.inspection import inspect, material, view
 from emlyn.core.auditing.probe import Probe
 from emlyn.core.auditing.structure import typed, with_answer_kind
 from emlyn.core.table import Table
@@ -24,6 +24,8 @@ LEAST_SHARE = 0.12
 """Share of the time left that the audit gets even where a slow start or a large file used up its share: a model on unaudited data is worth little."""
 MOST_QUESTIONS = 5
 ORDER = {"fail": 0, "warn": 1, "info": 2}
+GROUPS = ("leakage", "target", "structure", "privacy", "fairness", "missing", "form", "enough")
+"""The order in which findings of one severity are told: what would make the score a lie first, then what concerns people."""
 
 
 def audit(raw: Table, card: DataCard, problem: Problem, options: TrainOptions, context: Context) -> Audit:
@@ -235,7 +237,7 @@ class _Bench:
         self.applied = [r if r.measured else replace(r, measured="not measured: there is no score, see what was left out") for r in self.applied]
         findings = [self._as_shown(f, f.applied or name in done) for name, f in self.findings.items()]
         findings.sort(
-            key=lambda f: (ORDER[f.severity], group_turn(f.code), f.code, -(abs(f.effect.value) if f.effect and f.effect.value else 0.0), f.columns)
+            key=lambda f: (ORDER[f.severity], _turn(f.code), f.code, -(abs(f.effect.value) if f.effect and f.effect.value else 0.0), f.columns)
         )
         dropped = sorted({r for one in self.applied for r in one.drop_rows})
         return Audit(
@@ -282,6 +284,11 @@ def _compared(code: str, columns: set[str]) -> str:
 
 def _unmeasurable(group: list[Repair]) -> str:
     return "rows were left out, no column changed" if any(one.drop_rows for one in group) else "the column is no feature of the model"
+
+
+def _turn(code: str) -> int:
+    group = code.split(".")[0]
+    return GROUPS.index(group) if group in GROUPS else len(GROUPS)
 
 
 def _rounded(value: float) -> float:

@@ -168,13 +168,8 @@ def _run(check: Check, found: Material) -> tuple[Outcome | None, float, str]:
 
 
 def _turn(check: Check) -> tuple[bool, int]:
-    return check.slow, group_turn(check.name)
-
-
-def group_turn(code: str) -> int:
-    """The place of a code's group: what would make the score a lie stands first."""
-    group = code.split(".")[0]
-    return FIRST.index(group) if group in FIRST else len(FIRST)
+    group = check.name.split(".")[0]
+    return check.slow, FIRST.index(group) if group in FIRST else len(FIRST)
 
 
 def discoveries(p_values: Mapping[str, float], rate: float) -> set[str]:

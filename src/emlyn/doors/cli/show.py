@@ -11,8 +11,8 @@ from emlyn.core import wording
 
 COLORS = {"fail": 31, "warn": 33, "info": 36, "use": 32, "use with care": 33, "do not use yet": 31}
 MARKS = {"fail": "✗", "warn": "!", "info": "·"}
-SHOWN = 8
-"""Findings of one severity shown on a terminal; the report holds them all."""
+SHOWN = 10
+"""Codes of one severity, and columns without use, shown on a terminal; the report holds them all."""
 
 
 def out(text: str = "") -> None:
@@ -46,7 +46,7 @@ def measure(name: str, m: dict[str, Any]) -> str:
 
 
 def findings(found: list[dict[str, Any]]) -> None:
-    """Up to eight codes of each severity, the first finding of each code in full; its others by their columns."""
+    """Up to ten codes of each severity, the first finding of each code in full; its others by their columns."""
     for severity in ("fail", "warn", "info"):
         codes: dict[str, list[dict[str, Any]]] = {}
         for f in found:

@@ -113,12 +113,13 @@ def limit_section(fair: Fair, evaluation: Evaluation, problem: Problem) -> dict[
     section = dict(evaluation.sections.get("fairness") or {"columns": []})
     columns = []
     for c in section["columns"]:
-        for gap in (g for g in c["gaps"] if g["metric"] == fair.limit.metric):
-            columns.append({"column": c["column"], "difference": gap["difference"], "verdict": _verdict(gap["difference"], fair.limit.most)})
+        found = [g["difference"] for g in c["gaps"] if g["metric"] == fair.limit.metric]
+        columns += [{"column": c["column"], "difference": d, "verdict": _verdict(d, fair.limit.most)} for d in found]
     chosen = next(w for w in fair.ways if w["share"] == fair.share)
     price = {k: getattr(fair.price, k) for k in ("value", "low", "high", "n", "method")}
-    limit = {"metric": fair.limit.metric, "limit": fair.limit.most, "met": fair.met, "chosen": chosen["name"], "price": price, "ways": list(fair.ways)}
-    return {**section, "limit": {**limit, "columns": columns, "sentence": _sentence(fair, chosen, columns, problem)}}
+    said = _sentence(fair, chosen, columns, problem)
+    limit = {"metric": fair.limit.metric, "limit": fair.limit.most, "met": fair.met, "chosen": chosen["name"]}
+    return {**section, "limit": {**limit, "price": price, "ways": list(fair.ways), "columns": columns, "sentence": said}}
 
 
 def _chosen(trials: Trials) -> list[Any]:

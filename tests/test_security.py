@@ -116,7 +116,10 @@ def test_opening_a_platform_opens_its_routes_alone():
 
 def test_there_is_no_built_in_token(shared):
     for guess in ("", "admin", "password", "token", "emlyn", "None", "null"):
-        assert ask(shared, "GET", "/metrics", client={"headers": {"Authorization": f"Bearer {guess}"}}).status_code == 401
+        refused = ask(shared, "GET", "/metrics", client={"headers": {"Authorization": f"Bearer {guess}"}})
+        assert refused.status_code == 401
+        assert "wrong, expired or revoked" in refused.json()["detail"]
+    assert "send the header" in ask(shared, "GET", "/metrics").json()["detail"]
 
 
 def test_a_password_opens_pages_alone(shared):

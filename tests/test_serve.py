@@ -230,8 +230,10 @@ def test_a_port_that_is_taken_is_a_plain_failure(workspace):
         done = subprocess.run(
             command, env={**os.environ, "EMLYN_HOME": str(workspace), "EMLYN_TOKEN": SECRET}, capture_output=True, text=True, timeout=60
         )
-    assert done.returncode != 0
+    assert done.returncode == 2
     assert "in use" in done.stderr
+    assert "--port" in done.stderr
+    assert "Serving" not in done.stderr
 
 
 def test_tls_and_two_workers_share_the_tokens_and_the_log(workspace, tmp_path):

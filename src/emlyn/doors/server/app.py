@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from emlyn.doors.server import docs, health, instances, invocations, metrics, native, openapi, v2
-from emlyn.doors.server.door import Call, Door, Guarded
+from emlyn.doors.server.door import Call, Door, Guarded, no_token
 from emlyn.doors.server.gate import Gate
 from emlyn.doors.server.problems import Problem, as_problem
 from emlyn.service.limits import RateLimit, Settings
@@ -65,7 +65,7 @@ async def wrong_method(request: Request, error: Exception) -> Response:
     """A route that has other methods: said only to callers with a token."""
     assert isinstance(error, HTTPException)
     if request.scope["emlyn"]["token"] is None:
-        return as_problem(Problem(401, "send the header Authorization: Bearer TOKEN", headers={"WWW-Authenticate": "Bearer"}))
+        return as_problem(no_token(request))
     return as_problem(Problem(error.status_code, headers=error.headers))
 
 

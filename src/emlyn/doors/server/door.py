@@ -91,7 +91,7 @@ class Guarded:
         service = self.service
         service.busy += 1
         try:
-            caller = self._admit(facts.get("token"))
+            caller = self._admit(request, facts.get("token"))
             if service.busy > limits.concurrent and self.door.access != "public":
                 raise Problem(503, "too many requests are being worked on", headers={"Retry-After": "1"})
             async with asyncio.timeout(limits.seconds) as clock:
@@ -114,16 +114,23 @@ class Guarded:
             service.busy -= 1
         return self.door.error(problem)
 
-    def _admit(self, token: Token | None) -> str:
+    def _admit(self, request: Request, token: Token | None) -> str:
         """The caller's name. Raises Problem 401 without a token, 403 with one that lacks the scope."""
         if self.door.access == "public" or any(p in self.service.settings.open for p in self.door.platforms):
             return token.name if token else "anonymous"
         if token is None:
-            way = 'Basic realm="emlyn: any user name, the token as password"' if self.door.browser else "Bearer"
-            raise Problem(401, "send the header Authorization: Bearer TOKEN", headers={"WWW-Authenticate": way})
+            raise no_token(request, 'Basic realm="emlyn: any user name, the token as password"' if self.door.browser else "Bearer")
         if self.door.access != "known" and not token.allows(self.door.access):
             raise Problem(403, f"this needs a token with the scope {self.door.access!r}")
         return token.name
+
+
+def no_token(request: Request, way: str = "Bearer") -> Problem:
+    """What a caller without a valid token is told: that none came, or that the one that came opens nothing."""
+    said = "send the header Authorization: Bearer TOKEN"
+    if "authorization" in request.headers:
+        said = "the token that was sent is not one of this server's: it is wrong, expired or revoked"
+    return Problem(401, said, headers={"WWW-Authenticate": way})
 
 
 async def read_body(request: Request, most: int) -> bytes:

@@ -20,6 +20,8 @@ from emlyn.core.models.model import Model
 from emlyn.core.storing import archive, registry, signing
 from emlyn.core.storing.store import Conflict, Store
 from emlyn.core.storing.workspace import Workspace
+from emlyn.doors.server.run import champions
+from emlyn.doors.server.setup import ServeOptions
 from emlyn.errors import ModelError, OptionError, WorkspaceError
 from emlyn.records.codec import from_json
 from emlyn.records.evaluation import Verdict
@@ -295,3 +297,17 @@ def test_a_version_that_must_not_be_used_yet_is_no_champion_until_someone_says_s
     registry.promote(store, "churn:1", by="ada", why="a pilot with two doctors")
     assert registry.resolve(store, "churn").version == 1
     assert registry.rollback(store, "churn").version == 2
+
+
+def test_a_name_without_a_champion_does_not_keep_the_others_from_being_served(store: Store) -> None:
+    def unfit(name: str) -> None:
+        number = registry.reserve(store, name)
+        registry.register(store, ModelVersion(name, number, "d", "a", "binary", "y", "roc_auc", ""), barred="it guesses")
+
+    options = ServeOptions(home=str(store.root))
+    unfit("alone")
+    with pytest.raises(ModelError, match="it guesses"):
+        champions(options)
+    add(store, "churn")
+    unfit("zebra")
+    assert champions(options) == ("churn",)

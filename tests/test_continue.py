@@ -98,7 +98,7 @@ def test_a_run_that_ended_goes_on(home: Path, tmp_path: Path) -> None:
     more = emlyn.train(table, target="late", continue_="9s", jobs=1)
     assert (first.result["model"], more.result["model"]) == ("late:1", "late:2")
     assert (first.result["openings"], more.result["openings"]) == (1, 2)
-    assert more.evidence.lineage.parent == "late:1"
+    assert (first.result["parent"], more.result["parent"]) == (None, "late:1")
     assert "continue" in [e.kind for e in more.evidence.journal]
     before, after = ({t.recipe.name: t for t in run.evidence.trials} for run in (first, more))
     assert set(before) < set(after)

@@ -79,6 +79,7 @@ def train(version: ModelVersion, evidence: Evidence, times: dict[str, float | No
         "baseline": measures(found.baseline),
         "method": found.method,
         "openings": found.openings,
+        "parent": evidence.lineage.parent or None,
         **times,
         "leaderboard": leaderboard(evidence.trials, problem.direction),
         "findings": findings(evidence.findings),

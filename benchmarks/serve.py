@@ -1,12 +1,15 @@
 """How fast one worker answers: latency at a fixed rate from another process, and saturated throughput against what the members alone could do.
 
-    python benchmarks/serve.py MODEL ROWS.csv [--rate 300] [--seconds 10] [--mlflow PYTHON]
+    python benchmarks/serve.py TABLE.csv --target COL [--model MODEL] [--rate 300] [--seconds 10]
+                               [--mlflow PYTHON] [--bentoml PYTHON] [--autogluon PYTHON]
 
-Three servers are measured in turn, several rounds each, in one run, so that their ratios mean something on a busy machine:
+Without --model, one is trained first: `emlyn train TABLE --target COL --budget 60s --max-latency 1ms`, in a workspace of its own. Three servers
+are measured in turn, several rounds each, in one run, so that their ratios mean something on a busy machine:
   emlyn     validation, scoring, logging; a 200 means that the record is committed
   bare      the same server, but the answer comes from the members with a ready array: no contract, no log
   constant  the same server answering a constant: what HTTP and JSON cost by themselves
-With --mlflow (a Python that has emlyn and mlflow), the same model behind `mlflow models serve` is the fourth.
+Peers, each by the Python of its environment: --mlflow (with emlyn in it), the same model behind `mlflow models serve`; --bentoml and
+--autogluon, their own models of the same table behind their own servers (`peer_servers.py`). One worker each.
 Latency counts from the moment a request was due, not from when it was sent (no coordinated omission).
 """
 
@@ -79,7 +82,7 @@ def serve(mode: str, model: str, port: int) -> None:
 
 def requests_of(rows: list[dict[str, object]], form: str) -> list[bytes]:
     """Whole HTTP requests, one row each."""
-    path, key = ("/v1/predict", "rows") if form == "native" else ("/invocations", "dataframe_records")
+    path, key = {"native": ("/v1/predict", "rows"), "mlflow": ("/invocations", "dataframe_records"), "rows": ("/predict", "rows")}[form]
     found = []
     for row in rows:
         body = json.dumps({key: [row]}).encode()
@@ -134,7 +137,7 @@ async def saturated(port: int, requests: list[bytes], seconds: float, connection
     return done / seconds
 
 
-def wait_for(port: int, process: subprocess.Popen[bytes], seconds: float = 90) -> float:
+def wait_for(port: int, process: subprocess.Popen[bytes], seconds: float = 180) -> float:
     began = time.perf_counter()
     while True:
         if process.poll() is not None:
@@ -155,6 +158,26 @@ def client(job: str, port: int, form: str, rows: list[dict[str, object]], rate: 
     return uvloop.run(at_rate(port, requests, rate, seconds) if job == "rate" else saturated(port, requests, seconds))
 
 
+Running = tuple[int, "subprocess.Popen[bytes]", str]
+
+
+def started(command: list[str], form: str) -> Running:
+    """A server on a free port: its port, its process and the form of its requests."""
+    port = free_port()
+    beside = {**os.environ, "PATH": f"{Path(command[0]).parent}{os.pathsep}{os.environ['PATH']}"}  # mlflow looks for uvicorn there
+    quiet = {} if form == "native" else {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen([part.format(port=port) for part in command], start_new_session=True, env=beside, **quiet)  # type: ignore[call-overload]
+    return port, process, form
+
+
+def trained(table: str, target: str) -> str:
+    """The path of a model made by the run that the measurement is about."""
+    command = [sys.executable, "-m", "emlyn", "train", table, "--target", target, "--budget", "60s", "--max-latency", "1ms", "--name", "served"]
+    done = subprocess.run([*command, "--json"], check=True, capture_output=True, env={**os.environ, "EMLYN_HOME": tempfile.mkdtemp()})
+    print("\n".join(line for line in done.stderr.decode().splitlines() if "row takes" in line or "cannot be met" in line), file=sys.stderr)
+    return str(json.loads(done.stdout)["path"])
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -167,54 +190,53 @@ def quantile(values: list[float], q: float) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model")
-    parser.add_argument("rows")
+    parser.add_argument("rows", help="the table, as CSV")
+    parser.add_argument("--target", default="")
+    parser.add_argument("--model", default="", help="a model instead of training one")
     parser.add_argument("--rate", type=float, default=300)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--mlflow", default="")
+    for peer in ("mlflow", "bentoml", "autogluon"):
+        parser.add_argument(f"--{peer}", default="", help="the Python of its environment")
     parser.add_argument("--serve", default="", help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, default=0, help=argparse.SUPPRESS)
     said = parser.parse_args()
     if said.serve:
         serve(said.serve, said.model, said.port)
         return
+    said.model = said.model or trained(said.rows, said.target)
     with gzip.open(said.rows, "rt") if said.rows.endswith(".gz") else open(said.rows) as file:
-        rows = [dict(row) for _, row in zip(range(500), csv.DictReader(file), strict=False)]
-    servers: dict[str, tuple[int, subprocess.Popen[bytes], str]] = {}
+        rows = [{k: v for k, v in row.items() if k != said.target} for _, row in zip(range(500), csv.DictReader(file), strict=False)]
+    servers: dict[str, Running] = {}
     for mode in ("emlyn", "bare", "constant"):
-        port = free_port()
-        servers[mode] = (port, subprocess.Popen([sys.executable, __file__, said.model, said.rows, "--serve", mode, "--port", str(port)]), "native")
+        servers[mode] = started([sys.executable, __file__, said.rows, "--model", said.model, "--serve", mode, "--port", "{port}"], "native")
     if said.mlflow:
-        folder, port = tempfile.mkdtemp(), free_port()
-        beside = {**os.environ, "PATH": f"{Path(said.mlflow).parent}{os.pathsep}{os.environ['PATH']}"}  # it looks for uvicorn there
+        folder = tempfile.mkdtemp()
         subprocess.run([said.mlflow, "-c", EXPORT, said.model, folder], check=True)
-        command = [said.mlflow, "-m", "mlflow", "models", "serve", "-m", folder, "--env-manager", "local", "-p", str(port)]
-        servers["mlflow"] = (
-            port,
-            subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, env=beside),
-            "mlflow",
-        )
+        command = [said.mlflow, "-m", "mlflow", "models", "serve", "-m", folder, "--env-manager", "local", "-p", "{port}"]
+        servers["mlflow"] = started(command, "mlflow")
+    for peer in ("bentoml", "autogluon"):
+        if python := getattr(said, peer):
+            servers[peer] = started([python, str(Path(__file__).with_name("peer_servers.py")), peer, said.rows, said.target, "60", "{port}"], "rows")
     pool = multiprocessing.get_context("spawn").Pool(1)
     latency: dict[str, list[float]] = {name: [] for name in servers}
     throughput: dict[str, list[float]] = {name: [] for name in servers}
     try:
-        for name, (port, process, form) in servers.items():
+        for port, process, form in servers.values():
             wait_for(port, process)
-            time.sleep(5 if name == "mlflow" else 0)
+            time.sleep(0 if form == "native" else 8)  # their port may be open before their model is
             pool.apply(client, ("saturated", port, form, rows, 0, 1.0))
         for _ in range(said.rounds):
             for name, (port, _, form) in servers.items():
                 throughput[name].append(pool.apply(client, ("saturated", port, form, rows, 0, said.seconds)))
-                rate = said.rate if name != "mlflow" else min(said.rate, 0.5 * throughput[name][-1])
+                rate = said.rate if form == "native" else min(said.rate, 0.5 * throughput[name][-1])
                 latency[name] += pool.apply(client, ("rate", port, form, rows, rate, said.seconds))
     finally:
         for _, process, _ in servers.values():
-            if process.poll() is None and process.args[1:3] == ["-m", "mlflow"]:  # its worker is a child in a session of its own
+            if process.poll() is None:  # a peer's workers are children in a session of its own
                 os.killpg(process.pid, signal.SIGTERM)
-            process.send_signal(signal.SIGTERM)
         for _, process, _ in servers.values():
-            process.wait(20)
+            process.wait(30)
         pool.terminate()
     report(said, throughput, latency)
 
@@ -228,6 +250,7 @@ def report(said: argparse.Namespace, throughput: dict[str, list[float]], latency
         "load_average": [round(x, 1) for x in os.getloadavg()],
         "saturated_per_s": {name: round(value) for name, value in best.items()},
         "latency_ms": {n: {"p50": round(quantile(v, 0.5), 3), "p99": round(quantile(v, 0.99), 3), "n": len(v)} for n, v in latency.items()},
+        "promise": "a 200 of emlyn means that the record is committed: it survives a killed process",
         "ratios": {f"emlyn / {name}": round(best["emlyn"] / value, 3) for name, value in best.items() if name != "emlyn"},
     }
     print(json.dumps(found, indent=1))

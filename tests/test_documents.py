@@ -321,3 +321,10 @@ def test_a_mapping_says_what_it_could_not_check() -> None:
     for kind in ("probast-ai", "stard-ai", "sr-26-2", "eu-ai-act"):
         text = document(evidences.binary(), kind)
         assert re.search("not checked|not be checked|secondary sources", text), kind
+
+
+def test_a_long_answer_stands_once_and_is_pointed_at_afterwards() -> None:
+    text = document(evidences.binary(), "tripod-ai", "markdown")
+    assert text.count("| column | role | kind |") < text.count("`card.columns[role=feature]`")
+    later = text[text.index("### 12b ") :]
+    assert "(`card.columns[role=feature]`): As under 9b." in later

@@ -19,7 +19,7 @@ from emlyn.errors import DataError, OptionError
 from emlyn.records.codec import from_json, to_json
 from emlyn.records.run import Evidence
 from emlyn.report import cells, markdown, words
-from emlyn.report.blocks import Block
+from emlyn.report.blocks import Block, Items, Note, Table
 from emlyn.report.changes import diff
 from emlyn.report.discreet import discreet
 from emlyn.report.html import templates
@@ -70,7 +70,8 @@ def document(evidence: Evidence, kind: str, format: str = "html") -> str:
         raise OptionError(f"a document cannot be written as {format!r}", where="--format", allowed=", ".join(FORMATS))
     evidence = handed_on(evidence)
     root = cells.plain(evidence)
-    sections = [(s["title"], [_cell(i, root) for i in s["items"]]) for s in made["sections"]]
+    shown: dict[str, str] = {}
+    sections = [(s["title"], [_cell(i, root, shown) for i in s["items"]]) for s in made["sections"]]
     name = evidence.model or words.short(evidence.lineage.data, 60)
     every = [c for _, group in sections for c in group]
     values = {
@@ -89,12 +90,17 @@ def document(evidence: Evidence, kind: str, format: str = "html") -> str:
     return front + markdown.document(values)
 
 
-def _cell(item: dict[str, Any], root: dict[str, Any]) -> Cell:
+def _cell(item: dict[str, Any], root: dict[str, Any], shown: dict[str, str]) -> Cell:
+    """One item; what is long and stood in an earlier one (`shown`: path -> item) is only pointed at."""
     found, nowhere = [], []
     for label, path in item.get("from", {}).items():
-        shown = cells.blocks(cells.follow(root, path))
-        if shown:
-            found.append((label, path, tuple(shown)))
+        blocks = cells.blocks(cells.follow(root, path))
+        if path in shown:
+            found.append((label, path, (Note(f"As under {shown[path]}.", "quiet"),)))
+        elif blocks:
+            found.append((label, path, tuple(blocks)))
+            if any(isinstance(b, (Table, Items)) for b in blocks):
+                shown[path] = item["item"]
         else:
             nowhere.append(path)
     return Cell(item["item"], item["title"], tuple(found), tuple(nowhere), item.get("human", ""))

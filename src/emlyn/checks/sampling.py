@@ -30,7 +30,7 @@ def sampling(m: Material) -> Outcome:
 def _drawn_by_answer(m: Material) -> Finding | None:
     """Two answers in equal numbers or in an exact multiple of 10 % (500 rows and more), or three and more in equal numbers (60 rows and more).
 
-    By chance the first happens in at most 2 of 100 tables of 500 rows, the second hardly ever.
+    By chance the first happens in up to 4 of 100 tables of 500 rows whose true share lies at such a multiple, the second hardly ever.
     """
     problem, target = given(m.problem), given(m.whole)[given(m.problem).target]
     counts = np.unique(target.values[~target.missing], return_counts=True)[1]

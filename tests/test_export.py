@@ -27,7 +27,7 @@ from emlyn.doors.exports import exporters
 from emlyn.doors.server.app import doors
 from emlyn.errors import ModelError, Unavailable
 from emlyn.exporters import _image, sql
-from emlyn.exporters._flat import flatten, parity
+from emlyn.exporters._flat import Network, flatten, parity
 from emlyn.plugins import find
 from emlyn.records.data_card import ColumnCard, DataCard
 from emlyn.records.manifest import Manifest
@@ -126,6 +126,14 @@ def test_requirements_are_pinned_and_hold_what_the_members_need(tmp_path, linear
     assert not names & {"lightgbm", "catboost", "scikit-learn", "pandas", "pyarrow", "typer", "jinja2", "plotly", "emlyn"}
     boosted = _image.requirements(exportable(tmp_path, trained([("lightgbm-extra", "lightgbm")])))
     assert "lightgbm==" in boosted
+
+
+@pytest.mark.parametrize(("learner", "needed"), [("trees", "scikit-learn"), ("catboost", "catboost"), ("lightgbm", "lightgbm")])
+def test_requirements_name_what_a_member_imports_to_answer(tmp_path, learner, needed):
+    recipes = {"trees": "extra-trees", "catboost": "catboost", "lightgbm": "lightgbm-extra"}
+    names = {line.split("==")[0] for line in _image.requirements(exportable(tmp_path, trained([(recipes[learner], learner)]))).splitlines()}
+    assert needed in names
+    assert not names & ({"scikit-learn", "catboost", "lightgbm"} - {needed})
 
 
 @pytest.mark.parametrize("target", ["docker", "cloudrun"])
@@ -282,6 +290,8 @@ def test_networks_are_graphs_and_no_statements(tmp_path, task, learners):
     what = exportable(tmp_path, trained(learners, task))
     with pytest.raises(ModelError, match="its mlp member"):
         exporters()["sql"].export(what, tmp_path / "sql")
+    taken = [part.body for part in flatten(what, "ONNX", networks=True).parts]
+    assert any(isinstance(body, Network) and len(body.members) > 0 for body in taken), "taken apart without the library too"
     pytest.importorskip("onnx")
     assert exporters()["onnx"].export(what, tmp_path / "onnx").checks["largest_difference"] < 1e-5
 

@@ -24,8 +24,6 @@ SERVING = ("numpy", "scipy", "msgspec", "pluggy", "sqlalchemy", "starlette", "uv
 """What the server imports besides the members' own libraries."""
 POSTGRESQL = ("psycopg", "psycopg-binary")
 """What a prediction log in PostgreSQL needs; a container's own disk ends with it."""
-LIBRARIES = {"lightgbm": ("lightgbm",), "catboost": ("catboost",), "trees": ("scikit-learn",), "xgboost": ("xgboost-cpu",)}
-"""Learner -> distributions its fitted models need."""
 SYSTEM = {"lightgbm": "libgomp1", "xgboost": "libgomp1", "trees": "libgomp1"}
 """Learner -> Debian package it needs."""
 DRAWING = frozenset({"matplotlib", "plotly", "graphviz", "contourpy", "cycler", "fonttools", "kiwisolver", "pillow", "pyparsing", "packaging"})
@@ -114,7 +112,7 @@ def requirements(what: Exportable) -> str:
     learners = {member.recipe.learner for member in what.model.members}
     wanted = set(SERVING)
     for learner in learners:
-        wanted |= set(getattr(plugins.find("learners", learner), "packages", ()) or LIBRARIES.get(learner, ()))
+        wanted |= set(getattr(plugins.find("learners", learner), "packages", ()))
     if importlib.util.find_spec("psycopg_binary"):
         wanted |= set(POSTGRESQL)
     bill = json.loads(sbom(what.version.name, str(what.version.version), wanted))

@@ -32,6 +32,7 @@ class ExtraTrees:
 
     name = "trees"
     tasks = ("binary", "multiclass", "regression")
+    packages = ("scikit-learn",)
 
     def missing(self) -> str:
         return ""

@@ -30,6 +30,8 @@ class XGBoost:
 
     name = "xgboost"
     tasks = ("binary", "multiclass", "regression")
+    packages = ("xgboost-cpu", "xgboost")
+    """Either will do: which of them is installed is what a bill of materials lists."""
 
     def missing(self) -> str:
         try:

@@ -103,6 +103,8 @@ def test_a_run_that_ended_goes_on(home: Path, tmp_path: Path) -> None:
     before, after = ({t.recipe.name: t for t in run.evidence.trials} for run in (first, more))
     assert set(before) < set(after)
     for name, trial in before.items():
+        if trial.recipe.learner == "baseline":
+            continue  # never stored: learned anew in less time than storing it takes
         assert (after[name].score, after[name].fit_s) == (trial.score, trial.fit_s), "taken over, not learned again"
     with Workspace.find().open_store() as store:
         newest = runs(store)[0]

@@ -319,7 +319,7 @@ class Race:
             return
         candidate.results[result.fold] = result
         self.costs.learn(candidate.recipe, outcome.seconds)
-        if self.past.keep is not None:
+        if self.past.keep is not None and candidate.recipe.learner != "baseline":  # learned anew in less time than storing it takes
             self.past.keep(result)
         self._judge(candidate)
 

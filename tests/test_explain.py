@@ -12,7 +12,7 @@ from emlyn.context import Budget, Context
 from emlyn.core.dataset import Dataset, rows_dataset
 from emlyn.core.explainer import pushes_of
 from emlyn.core.judging.counterfactual import Existing, contrast, counterfactuals
-from emlyn.core.judging.shapes import effect
+from emlyn.core.judging.shapes import describe, effect
 from emlyn.core.table import Table, number_column, text_column
 from emlyn.records.problem import Problem
 from emlyn.stages.explain import explain, reasons
@@ -89,6 +89,14 @@ def test_directions_are_told_in_words() -> None:
     assert first.direction == "higher values raise the probability of y = yes"
     assert by_name["bowl"].direction.startswith("the probability of y = yes is lowest around")
     assert by_name["letter"].direction == "the probability of y = yes is highest for b, lowest for c"
+
+
+@pytest.mark.parametrize("ones", [0.2, 0.8])
+def test_a_number_of_two_values_keeps_its_direction_whichever_is_rarer(ones: float) -> None:
+    x = (np.random.default_rng(0).uniform(size=400) < ones).astype(float)
+    found = effect(Table({"x": number_column(x)}), "x", lambda t: t["x"].values[:, None])
+    assert found.values == [0, 1]
+    assert describe(found.values, found.curve[:, 0], found.counts, True, "it") == "higher values raise it"
 
 
 def test_accumulated_effects_find_the_slope_of_one_of_two_twins() -> None:

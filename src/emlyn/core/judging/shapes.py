@@ -147,6 +147,8 @@ def _by_level(table: Table, name: str, predict: Predict) -> Effect:
     column = table[name]
     values, counts = np.unique(column.values[~column.missing], return_counts=True)
     kept = np.argsort(-counts, kind="stable")[:MOST_LEVELS]
+    if not column.coded:
+        kept = np.sort(kept)  # numbers keep their order, or "higher" would mean "rarer"
     values, counts = values[kept], counts[kept].astype(float)
     many = table.take(np.tile(np.arange(table.rows), len(values)))
     answers = predict(with_cells(many, name, np.repeat(values, table.rows)))

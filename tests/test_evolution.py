@@ -15,6 +15,7 @@ from emlyn.core.tables.contract import conform, conform_records
 from emlyn.core.tables.evolve import amended, changes
 from emlyn.core.tables.frames import to_table
 from emlyn.doors import python
+from emlyn.doors.evolution import names_model
 from emlyn.errors import DataError, OptionError
 from emlyn.records.data_card import ColumnRule, Contract, CrossRule
 from emlyn.service.loading import Loader
@@ -132,3 +133,23 @@ def test_an_order_that_every_row_keeps_is_in_the_contract_and_a_breach_is_report
     assert [(r.left, r.relation, r.right) for r in contract.rules] == [("start", "<=", "end")], "and none with a column of another magnitude"
     (issue,) = conform_records([{"start": 90.0, "end": 60.0, "size": 0.5}], contract).issues
     assert (issue.column, issue.code) == ("start", "rule")
+
+
+@pytest.mark.parametrize(
+    ("against", "model"),
+    [
+        ("churn", True),
+        ("churn@champion", True),
+        ("churn:3", True),
+        ("churn.v2:3", True),
+        ("old/churn.emlyn", True),
+        ("march.csv", False),
+        ("parts/*.csv", False),
+        ("shop.db::orders", False),
+        ("s3://bucket/march.csv", False),
+        ("postgresql+psycopg://host/shop::orders", False),
+        ({"age": [1]}, False),
+    ],
+)
+def test_a_model_is_told_from_a_table(against: Any, model: bool) -> None:
+    assert names_model(against) is model

@@ -20,10 +20,14 @@ from emlyn.records.run import ModelVersion
 
 
 def names_model(against: Any) -> bool:
-    """Does `--against` name a model rather than a table? Files that exist are tables, unless they end in `.emlyn`."""
-    if not isinstance(against, str):
-        return False
-    return against.endswith(registry.FILE) or (not Path(against).exists() and "." not in against and bool(registry.REFERENCE.fullmatch(against)))
+    """Does `--against` name a model rather than a table? Files that exist are tables, unless they end in `.emlyn`.
+
+    A name with a point looks like a file that is not there: with an alias or a version it is a model's.
+    """
+    if not isinstance(against, str) or against.endswith(registry.FILE):
+        return isinstance(against, str)
+    said = registry.REFERENCE.fullmatch(against)
+    return not Path(against).exists() and said is not None and bool("." not in against or said["alias"] or said["version"])
 
 
 def held_against(reference: str, raw: Table, source: str, why: str | None = None) -> dict[str, Any]:

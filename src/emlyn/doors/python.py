@@ -245,7 +245,7 @@ class Model:
         predicted = [self.model.predict(one).values[0] for one in asked]
         shown = [{"row": i, "prediction": value, **recourse.of(one)} for i, value, one in zip(first, predicted, asked, strict=True)]
         left = f"only the first {len(shown)} of {table.rows:,} rows" if len(shown) < table.rows and row is None else ""
-        return {"model": self.reference, "immutable": list(recourse.immutable), "among": recourse.among.rows, "rows": shown, "left_out": left}
+        return {"model": self.reference, "immutable": list(recourse.immutable), "among": recourse.looked, "rows": shown, "left_out": left}
 
     def evaluate(self, data: Any, *, deep: bool = False, budget: str | float | None = None) -> dict[str, Any]:
         """The evaluation on labelled rows, as `emlyn evaluate --json` prints it; `deep` adds stress, slices, fairness and more within the budget."""

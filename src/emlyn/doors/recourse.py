@@ -38,6 +38,7 @@ class Recourse:
         self.immutable = tuple(dict.fromkeys([*immutable, *(n for n in model.problem.sensitive if n in features)]))
         self.model, self.among = model, among
         self.existing = Existing(model, rows_dataset(conform(among, model.contract).table, classes=len(model.problem.classes)))
+        self.looked = len(self.existing.place)
 
     def of(self, raw: Table) -> dict[str, Any]:
         """For one raw row: `counterfactuals`, each judged once more by the whole pipeline from raw cells, the `contrast`, and a `sentence`."""
@@ -61,7 +62,7 @@ class Recourse:
 
     def _none(self) -> str:
         kept = f" while {', '.join(self.immutable)} stay as they are" if self.immutable else ""
-        return f"No change to values of the {self.among.rows:,} rows looked among turns the answer{kept}."
+        return f"No change to values of the {self.looked:,} rows looked among turns the answer{kept}."
 
 
 def _plain(changes: Sequence[Change]) -> dict[str, Any]:

@@ -20,6 +20,8 @@ SURE = 3.0
 LEAST = 0.02
 """Share of the best loss below which a difference is never a reason to let a candidate go."""
 
+LEAST_LEARNED = 1e-3
+"""Share of a constant's loss that a fit which was cut short must have taken off."""
 TELLING = 0.05
 """Weight in a greedy ensemble above which a candidate counts as diverse; below it is noise of the last steps."""
 
@@ -60,7 +62,7 @@ def unlearned(trials: Trials, result: FoldResult) -> bool:
     constant = np.bincount(known, minlength=classes) / max(len(known), 1) if classes else np.array([known.mean()])
     rows = log_loss_rows if classes else squared_rows
     floor = rows(fold.truth, np.broadcast_to(constant, (len(fold.truth), len(constant))))
-    return bool(rows(fold.truth, result.prediction).mean() >= floor.mean())
+    return bool(rows(fold.truth, result.prediction).mean() >= (1 - LEAST_LEARNED) * floor.mean())
 
 
 def ensemble_loss(trials: Trials, candidates: Sequence[Candidate]) -> tuple[float, float]:

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 import emlyn
 import evidences
+from emlyn.doors import reports
 from emlyn.doors.cli.app import app
 from emlyn.errors import DataError, OptionError
 from emlyn.records.evaluation import Measure, Verdict
@@ -328,3 +329,13 @@ def test_a_long_answer_stands_once_and_is_pointed_at_afterwards() -> None:
     assert text.count("| column | role | kind |") < text.count("`card.columns[role=feature]`")
     later = text[text.index("### 12b ") :]
     assert "(`card.columns[role=feature]`): As under 9b." in later
+
+
+def test_an_evaluation_on_other_rows_takes_the_place_of_the_first_one() -> None:
+    base = evidences.binary()
+    sealed = dataclasses.replace(base, evaluation=dataclasses.replace(base.evaluation, method="sealed rows", rows=200))
+    found = dataclasses.replace(base.evaluation, method="external file", rows=77, verdict=Verdict("use", "it held elsewhere"))
+    text = written.written(reports.judged_anew(sealed, found), "report", ".md").decode()
+    assert "It held elsewhere." in text
+    assert "77 rows of another file" in text
+    assert f"learned from: {sealed.lineage.rows - 200:,} rows" in text

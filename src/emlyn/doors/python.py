@@ -247,10 +247,15 @@ class Model:
         left = f"only the first {len(shown)} of {table.rows:,} rows" if len(shown) < table.rows and row is None else ""
         return {"model": self.reference, "immutable": list(recourse.immutable), "among": recourse.looked, "rows": shown, "left_out": left}
 
-    def evaluate(self, data: Any, *, deep: bool = False, budget: str | float | None = None) -> dict[str, Any]:
-        """The evaluation on labelled rows, as `emlyn evaluate --json` prints it; `deep` adds stress, slices, fairness and more within the budget."""
+    def evaluate(self, data: Any, *, deep: bool = False, budget: str | float | None = None, out: str | None = None) -> dict[str, Any]:
+        """The evaluation on labelled rows, as `emlyn evaluate --json` prints it; `deep` adds stress, slices, fairness and more within the budget.
+
+        With `out`, also the report with this evaluation in the place of the one from training.
+        """
         context = make_context(train_options({"budget": budget}), silent)
         found, count = engineer.evaluate(self.model, self.evidence, data, context, deep)
+        if out is not None:
+            reports.write(reports.judged_anew(self.evidence, found), self.reference, out, "report")
         return {
             "model": self.reference,
             "source": str(data)[:200],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from emlyn.core.storing.durable import write_durably
 from emlyn.core.storing.workspace import Workspace
 from emlyn.errors import DataError, OptionError
 from emlyn.records.codec import from_json
+from emlyn.records.evaluation import Evaluation
 from emlyn.records.run import Evidence
 from emlyn.report import waterfall
 from emlyn.report.changes import grouped
@@ -38,6 +40,13 @@ def report(model: str, out: str | None = None, *, as_: str = "report", against: 
 def draw_reasons(result: dict[str, Any], out: str) -> None:
     """Write the reasons that `explain` answers with as a page of pictures, for the first rows."""
     write_durably(Path(out), waterfall.page({**result, "rows": result["rows"][:MOST_ROWS]}).encode())
+
+
+def judged_anew(evidence: Evidence, found: Evaluation) -> Evidence:
+    """The evidence with another evaluation; rows that were under seal stay out of those it learned from."""
+    sealed = evidence.evaluation.rows if evidence.evaluation.method == "sealed rows" else 0
+    lineage = replace(evidence.lineage, rows=evidence.lineage.rows - sealed)
+    return replace(evidence, evaluation=found, findings=tuple(f for f in evidence.findings if not f.code.startswith("model.")), lineage=lineage)
 
 
 def evidence_of(reference: str) -> tuple[str, Evidence]:

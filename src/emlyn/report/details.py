@@ -282,7 +282,7 @@ def _cell(value: Any) -> str:
         return words.count(value)
     if isinstance(value, float):
         return words.number(value)
-    return "–" if value is None else words.short(value, 120)
+    return "–" if value in (None, "") else words.short(value, 120)
 
 
 def _card(evidence: Evidence) -> Section | None:

@@ -77,6 +77,7 @@ def evaluate(
     data: str = typer.Argument(..., help="Labelled rows."),
     deep: bool = typer.Option(False, "--deep", help="Everything at full depth: slices, fairness, stress, learning curve, label noise, membership."),
     budget: str = typer.Option(None, "--budget", help="A maximum of wall-clock time for --deep. [5m]"),
+    out: str = typer.Option(None, "--out", help="Also write the report with this evaluation into this .html or .md file."),
     json: bool = JSON,
 ) -> None:
     """Judge a model on labelled rows.
@@ -86,7 +87,7 @@ def evaluate(
     from emlyn.doors import python
     from emlyn.doors.cli import show
 
-    result = python.load(model).evaluate(data, deep=deep, budget=budget)
+    result = python.load(model).evaluate(data, deep=deep, budget=budget, out=out)
     if json:
         show.as_json(result)
         return
@@ -98,6 +99,8 @@ def evaluate(
     for name, section in result["sections"].items():
         if section.get("sentence"):
             show.out(f"  {name.replace('_', ' ')}: {section['sentence']}")
+    if out:
+        show.out(f"\nReport  {out}")
 
 
 def explain(

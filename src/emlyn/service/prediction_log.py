@@ -296,8 +296,8 @@ _SQL = {
 
 
 def _quick_connection(path: str) -> sqlite3.Connection | None:
-    """A connection that never waits for another writer and leaves checkpoints to the writer thread; None for a database in memory."""
-    if not path or path == ":memory:":
+    """A connection that never waits for another writer and leaves checkpoints to the writer thread; None where the path names no file."""
+    if not path or path.startswith((":memory:", "file:")):
         return None
     made = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
     for pragma in ("synchronous=NORMAL", "wal_autocheckpoint=0"):

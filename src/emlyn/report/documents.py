@@ -92,7 +92,8 @@ def document(evidence: Evidence, kind: str, format: str = "html") -> str:
 
 def _cell(item: dict[str, Any], root: dict[str, Any], shown: dict[str, str]) -> Cell:
     """One item; what is long and stood in an earlier one (`shown`: path -> item) is only pointed at."""
-    found, nowhere = [], []
+    found: list[tuple[str, str, tuple[Block, ...]]] = []
+    nowhere: list[str] = []
     for label, path in item.get("from", {}).items():
         blocks = cells.blocks(cells.follow(root, path))
         if path in shown:

@@ -223,7 +223,7 @@ MAKERS = {"in.csv": write, "in.parquet": parquet, "in.db": database, "in.jsonl":
 @pytest.mark.usefixtures("small_blocks", "small_parts")
 @pytest.mark.parametrize("name", MAKERS)
 def test_every_source_comes_in_blocks_with_the_answers_of_the_service(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(blocks, "BATCH", 70)
+    monkeypatch.setattr("emlyn.readers.files.RECORDS", 70)
     monkeypatch.setattr("emlyn.readers.database.BLOCK", 70)
     source = MAKERS[name](tmp_path / name, ROWS)
     parts = list(blocks.blocks(source))
@@ -260,9 +260,9 @@ def test_an_object_store_is_read_as_a_disk_is_one_object_or_a_glob_with_partitio
 KILLED = """
 import sys
 sys.path.insert(0, {tests!r})
-from emlyn.service import batch, blocks
+from emlyn.service import batch
 from service_kit import FakeModel
-batch.BLOCK = blocks.BATCH = 10
+batch.BLOCK = 10
 batch.predict(FakeModel(seconds=0.02), sys.argv[1], sys.argv[2])
 """
 

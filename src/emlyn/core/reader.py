@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -40,6 +41,22 @@ class SamplingReader(Reader, Protocol):
 
     def read_within(self, source: Any, memory: int) -> Read:
         """The same, with an evenly drawn share of the rows (a note says which) where all would take too much of `memory` bytes."""
+
+
+class BlockReader(Reader, Protocol):
+    """A reader that can give the rows bit by bit."""
+
+    def blocks(self, source: Any) -> Iterator[Table]:
+        """The same rows in the same order, as tables of bounded size; a table without rows where there are none."""
+
+
+def blocks(source: Any) -> Iterator[Table]:
+    """The rows of a source that one reader accepts: as they come where the reader can, all at once where it cannot. Raises DataError."""
+    reader = next((r for r in plugins.collect("readers") if r.accepts(source)), None)
+    if reader is not None and hasattr(reader, "blocks"):
+        yield from reader.blocks(source)
+    else:
+        yield read(source).table
 
 
 def read(source: Any, memory: int = 0) -> Read:

@@ -189,7 +189,9 @@ def _body(learner: str, fitted: Any, encoder: Encoder, networks: bool, refuse: A
     if learner == "catboost" and fitted.model is not None:
         return _symmetric(fitted, encoder, refuse), "number" if fitted.outcome.regression else "sigmoid" if len(fitted.classes) == 2 else "softmax"
     if learner == "mlp" and networks:
-        return Network(fitted.design, fitted.shape, tuple(fitted.members)), "number" if fitted.outcome.regression else "shares"
+        if not fitted.outcome.regression and len(fitted.networks.classes) < fitted.outcome.width:
+            raise refuse(f"its {learner} member saw no row of some class")
+        return Network(fitted.design, fitted.networks.shape, tuple(fitted.networks.members)), "number" if fitted.outcome.regression else "shares"
     raise refuse(f"its {learner} member cannot be written as a formula of this kind")
 
 

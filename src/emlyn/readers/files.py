@@ -20,7 +20,7 @@ from emlyn.errors import DataError
 from emlyn.plugins import hook
 
 RECORDS = 50_000
-"""Records turned into columns at a time."""
+"""Records turned into columns, and rows of a Parquet file scored, at a time."""
 SAMPLE = 65_536
 """Rows of a Parquet file by which the size of the table is judged."""
 
@@ -80,6 +80,31 @@ class ParquetReader:
         table = table.drop([c for c in table if c.startswith("__index_level_")])
         _needs_rows(name, table.rows)
         return Read(table, sources.shown(name), {"format": sort}, tuple(notes))
+
+
+    def blocks(self, source: Any) -> Iterator[Table]:
+        """The same rows, by batches of the file's row groups (Arrow files at once)."""
+        import pyarrow as pa
+        import pyarrow.parquet as parquet
+
+        from emlyn.core.tables.frames import from_arrow
+
+        if sources.sort_of(source) != "parquet":
+            yield self.read(source).table
+            return
+        name = os.fspath(source)
+        try:
+            with sources.open_raw(name) as file:
+                found = parquet.ParquetFile(file)
+                names = [c for c in found.schema_arrow.names if not c.startswith("__index_level_")]
+                if not found.metadata.num_rows:
+                    yield from_arrow(found.schema_arrow.empty_table().select(names))
+                for batch in found.iter_batches(RECORDS, columns=names):
+                    yield from_arrow(pa.Table.from_batches([batch]))
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(
+                f"this parquet file is damaged: {str(error)[:200]}", where=sources.shown(name), next_step="copy or write it again"
+            ) from None
 
 
 def _parquet_table(file: Any, memory: int) -> tuple[Table, list[str]]:

@@ -26,6 +26,7 @@ import orjson
 from emlyn.core.storing.durable import make_folder, write_durably, writing
 from emlyn.core.table import Table
 from emlyn.core.tables import sources
+from emlyn.core.tables.frames import arrow_stream, streams_to_parquet
 from emlyn.errors import OptionError
 from emlyn.records import codec
 from emlyn.service.blocks import blocks, stamp
@@ -52,12 +53,11 @@ class Layout:
         found += ["low", "high"] if self.margin else []
         return [*found, *(["reasons"] if self.explain else []), "refused"]
 
-    def schema(self) -> Any:
-        """The columns' types in a Parquet file."""
-        import pyarrow as pa
-
+    @property
+    def types(self) -> list[type]:
+        """What a Parquet file holds in each column."""
         texts = {self.id, "reasons", "refused", *(["prediction"] if self.classes else [])}
-        return pa.schema([(n, pa.int64() if n == "row" else pa.string() if n in texts else pa.float64()) for n in self.names])
+        return [int if name == "row" else str if name in texts else float for name in self.names]
 
 
 def predict(
@@ -160,7 +160,8 @@ class _Sink:
         return self
 
     def write(self, block: list[Sequence[Any]], rows: int) -> None:
-        self._put(_stream(block, self._layout.schema()) if self._kind == "parquet" else _lines(block, self._layout.names, self._kind))
+        names = self._layout.names
+        self._put(arrow_stream(block, names, self._layout.types) if self._kind == "parquet" else _lines(block, names, self._kind))
         self.done += rows
         with writing(self._part):
             self._file.flush()
@@ -177,9 +178,19 @@ class _Sink:
         self._file.close()
         if kind is None:
             with writing(self._out):
-                os.replace(_as_parquet(self._part, self._layout.schema()) if self._kind == "parquet" else self._part, self._out)
+                os.replace(self._as_parquet() if self._kind == "parquet" else self._part, self._out)
             self._part.unlink(missing_ok=True)
             self._state.unlink(missing_ok=True)
+
+
+    def _as_parquet(self) -> Path:
+        """The finished streams as a Parquet file beside them: killed meanwhile, they are still there."""
+        made = self._part.with_name(self._part.name + ".parquet")
+        with self._part.open("rb") as streams, made.open("wb") as out:
+            streams_to_parquet(streams, out, self._layout.names, self._layout.types)
+            out.flush()
+            os.fsync(out.fileno())
+        return made
 
 
 class _Stream:
@@ -220,33 +231,6 @@ def neutral(cell: Any) -> Any:
     if isinstance(cell, str) and cell.startswith(FORMULA) and not NUMBER.fullmatch(cell):
         return f"'{cell}"
     return cell
-
-
-def _stream(block: list[Sequence[Any]], schema: Any) -> bytes:
-    """One block as an Arrow stream of its own: streams can be put one behind the other, and cut off between them."""
-    import pyarrow as pa
-
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, schema) as stream:
-        stream.write_batch(pa.record_batch([pa.array(list(cells), kind) for cells, kind in zip(block, schema.types, strict=True)], schema=schema))
-    return bytes(sink.getvalue())
-
-
-def _as_parquet(path: Path, schema: Any) -> Path:
-    """A file of Arrow streams as a Parquet file beside it, one block at a time. Killed meanwhile, the streams are still there."""
-    import pyarrow as pa
-    import pyarrow.parquet as parquet
-
-    made = path.with_name(path.name + ".parquet")
-    size = path.stat().st_size
-    with path.open("rb") as file, made.open("wb") as out:
-        with parquet.ParquetWriter(out, schema) as writer:
-            while file.tell() < size:
-                for batch in pa.ipc.open_stream(file):
-                    writer.write_batch(batch)
-        out.flush()
-        os.fsync(out.fileno())
-    return made
 
 
 def _kind(out: str | None, source: Any) -> str:

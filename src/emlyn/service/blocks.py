@@ -14,11 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from emlyn import plugins
 from emlyn.core import reader
 from emlyn.core.table import Table, text_column
 from emlyn.core.tables import sources
-from emlyn.core.tables.frames import from_arrow
 from emlyn.core.tables.parse import decode
 from emlyn.core.tables.sniff import sniff
 from emlyn.errors import DataError, NoRows
@@ -27,8 +25,6 @@ LARGE = 256 * 1024 * 1024
 """Bytes of a text file from which it is read in parts."""
 PART = 64 * 1024 * 1024
 SAMPLE = 1 << 18
-BATCH = 50_000
-"""Rows of a Parquet file that are in memory at a time."""
 
 
 def blocks(source: Any) -> Iterator[Table]:
@@ -38,15 +34,11 @@ def blocks(source: Any) -> Iterator[Table]:
         for name in _files(os.fspath(source)):
             for table in blocks(name):
                 yield _with_partitions(table, name, os.fspath(source))
-    elif kind in ("database", "sqlite"):
-        yield from plugins.find("readers", "database").blocks(source)
-    elif kind == "parquet":
-        yield from _batches(os.fspath(source))
     elif kind in ("delimited", "json") and _large_text(os.fspath(source), kind):
         yield from _parts(os.fspath(source), kind)
     else:
         try:
-            yield reader.read(source).table
+            yield from reader.blocks(source)
         except NoRows as empty:  # nothing to score is no mistake: an empty file in, an empty file out
             yield Table({name: text_column([]) for name in empty.columns}, rows=0)
 
@@ -95,22 +87,6 @@ def _with_partitions(table: Table, file: str, pattern: str) -> Table:
     pairs = [part.split("=", 1) for part in Path(file).parent.parts if "=" in part and part not in Path(pattern).parts]
     extra = {key: text_column([value] * table.rows) for key, value in pairs if key not in table}
     return table.with_columns(extra) if extra else table
-
-
-def _batches(name: str) -> Iterator[Table]:
-    import pyarrow as pa
-    import pyarrow.parquet as parquet
-
-    try:
-        with sources.open_raw(name) as file:
-            found = parquet.ParquetFile(file)
-            names = [c for c in found.schema_arrow.names if not c.startswith("__index_level_")]
-            if not found.metadata.num_rows:
-                yield from_arrow(found.schema_arrow.empty_table().select(names))
-            for batch in found.iter_batches(batch_size=BATCH, columns=names):
-                yield from_arrow(pa.Table.from_batches([batch]))
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"this parquet file is damaged: {str(error)[:200]}", where=sources.shown(name), next_step="copy or write it again") from None
 
 
 def _large_text(name: str, kind: str) -> bool:

@@ -106,6 +106,7 @@ class Watcher:
                     continue
                 self._serve(spec, version, served)
                 self.metrics.swaps.labels(served.name).inc()
+                logger.info("%s takes over as %s", served.label, spec)
                 moved.append(served.label)
         return moved
 

@@ -1,4 +1,4 @@
-"""Dataframes and arrays at the edge: pandas, polars, Arrow, numpy to a raw table, and a table back to pandas.
+"""Dataframes and arrays at the edge: pandas, polars, Arrow, numpy to a raw table, a table back to pandas, answers to Parquet.
 
 With `blocks.py` the only core file that knows a dataframe library; each is imported when one of its objects comes along.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime
 import decimal
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -80,6 +80,39 @@ def from_arrow(source: pa.Table) -> Table:
     """An Arrow table (or record batch) as a raw table; dictionary columns keep their codes."""
     names, _ = unique_names(source.schema.names)
     return Table({name: column_from_arrow(source.column(i)) for i, name in enumerate(names)}, rows=source.num_rows)
+
+
+def arrow_stream(columns: Sequence[Sequence[Any]], names: Sequence[str], types: Sequence[type]) -> bytes:
+    """Some rows (cells of int, float or str, None for "no value", column by column) as an Arrow stream.
+
+    Streams of the same columns can be put one behind the other in a file, and cut off between them.
+    """
+    import pyarrow as pa
+
+    schema, sink = _schema(names, types), pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as stream:
+        stream.write_batch(pa.record_batch([pa.array(list(cells), kind) for cells, kind in zip(columns, schema.types, strict=True)], schema=schema))
+    return bytes(sink.getvalue())
+
+
+def streams_to_parquet(streams: IO[bytes], out: IO[bytes], names: Sequence[str], types: Sequence[type]) -> None:
+    """A file of such streams as a Parquet file, one stream in memory at a time."""
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    end = streams.seek(0, 2)
+    streams.seek(0)
+    with parquet.ParquetWriter(out, _schema(names, types)) as writer:
+        while streams.tell() < end:
+            for batch in pa.ipc.open_stream(streams):
+                writer.write_batch(batch)
+
+
+def _schema(names: Sequence[str], types: Sequence[type]) -> Any:
+    import pyarrow as pa
+
+    known = {int: pa.int64(), float: pa.float64(), str: pa.string()}
+    return pa.schema([(name, known[kind]) for name, kind in zip(names, types, strict=True)])
 
 
 def column_from_arrow(array: pa.ChunkedArray | pa.Array) -> Column:

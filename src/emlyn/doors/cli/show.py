@@ -144,6 +144,8 @@ def trained(result: dict[str, Any], sentence: str) -> None:
     out("\nLeaderboard (on rows not learned from)")
     table(result["leaderboard"][:12], ["recipe", "score", "spread", "fit_s", "weight", "note"], ["score", "spread", "fit_s", "weight"])
     out(f"\nModel   {result['model']}" + (f" ({', '.join(result['aliases'])})" if result["aliases"] else ""))
+    if "champion" not in result["aliases"]:
+        out(dim(f'        not the champion of its name; to make it so: emlyn promote {result["model"]} --why "REASON"'))
     out(f"File    {result['path']}")
     out(f"Report  {result['report']}")
     out(dim(f"Next    emlyn predict {result['model']} NEW_ROWS.csv   |   emlyn explain {result['model']}   |   emlyn models"))

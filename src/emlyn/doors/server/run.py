@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +19,7 @@ from emlyn.core.storing.workspace import Workspace
 from emlyn.doors.server import logs
 from emlyn.doors.server.app import create_app
 from emlyn.doors.server.setup import ServeOptions, default_models, from_text, to_text
-from emlyn.errors import ModelError, WorkspaceError
+from emlyn.errors import ModelError, OptionError, WorkspaceError
 from emlyn.service.loading import Loader, Watcher
 from emlyn.service.metrics import Metrics
 from emlyn.service.pool import Pool
@@ -36,10 +37,12 @@ FIRST_TOKEN = "first"  # noqa: S105 - a name, not a secret
 def serve(options: ServeOptions, announce: Callable[[str], None] = print) -> None:
     """Serve until stopped. `announce` is given what a person must see: the first token, and the address.
 
-    Raises ModelError for a model that cannot be opened, WorkspaceError when the prediction log cannot be.
+    Raises OptionError for a port that is taken, ModelError for a model that cannot be opened, WorkspaceError when the prediction log cannot be.
     """
     options = replace(options, models=options.models or default_models() or champions(options))
+    free(options)
     tokens = open_tokens(options)
+    app = build(options, tokens) if options.workers == 1 else None  # what cannot be served is said before anything else
     if not options.settings.open and not list(tokens):
         announce(f"No token yet, so one was made with every scope. It is shown this once: {first_token(tokens, options)}")
     scheme = "https" if options.certificate else "http"
@@ -61,11 +64,23 @@ def serve(options: ServeOptions, announce: Callable[[str], None] = print) -> Non
     }
     for stop in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop, _stopped)
-    if options.workers == 1:
-        uvicorn.Server(uvicorn.Config(build(options, tokens), **settings)).run()  # type: ignore[arg-type]
+    if app is not None:
+        uvicorn.Server(uvicorn.Config(app, **settings)).run()  # type: ignore[arg-type]
         return
     os.environ[VARIABLE] = to_text(options)
     uvicorn.run("emlyn.doors.server.run:worker", factory=True, workers=options.workers, **settings)  # type: ignore[arg-type]
+
+
+def free(options: ServeOptions) -> None:
+    """Raises OptionError when the port cannot be had, before a model is loaded for nothing."""
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((options.host, options.port))
+        except OSError as error:
+            said = f"port {options.port} of {options.host} cannot be had: {error.strerror or error}"
+            raise OptionError(said, where="--host, --port", next_step="stop what listens there, or choose another with --port") from None
 
 
 def _stopped(number: int, frame: object) -> None:

@@ -245,7 +245,7 @@ def conclude(evaluation: Evaluation, problem: Problem, findings: Sequence[Findin
     elif care:
         verdict = Verdict("use with care", care[0], tuple(care))
     else:
-        verdict = Verdict("use", f"better than guessing beyond noise: {label} {_range(found)} on {evaluation.rows:,} rows", ())
+        verdict = Verdict("use", f"better than guessing by more than chance explains: {label} {_range(found)} on {evaluation.rows:,} rows", ())
     return replace(evaluation, verdict=verdict)
 
 

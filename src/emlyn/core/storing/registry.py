@@ -77,7 +77,8 @@ def register(store: Store, version: ModelVersion, by: str = "", why: str = "trai
         alias = CHAMPION if champion is None and not barred else LATEST
         if alias == CHAMPION:
             t.put("alias", f"{version.name}@{CHAMPION}", {"version": version.version}, replace=True)
-        _record(t, Decision(version.name, "register", alias, version.version, champion, by, "", f"{why}; no champion by itself: {barred}" if barred else why))
+        told = f"{why}; no champion by itself: {barred}" if barred else why
+        _record(t, Decision(version.name, "register", alias, version.version, champion, by, "", told))
     return _found(store, version.name, version.version)
 
 

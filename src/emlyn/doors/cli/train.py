@@ -17,7 +17,7 @@ def train(
     budget: str = typer.Option(None, "--budget", help="A maximum of wall-clock time, report included: 60s, 5m, 1h. [5m]"),
     trials: int = typer.Option(None, "--trials", help="Bound by a number of trials instead of time: the run can then be repeated exactly."),
     continue_: str = typer.Option(
-        None, "--continue", help="Go on for this long (10m), with the same data and options, from the trials of the latest version or of --name NAME:VERSION."
+        None, "--continue", help="Go on for this long (10m), same data and options, from the trials of the latest version or of --name NAME:VERSION."
     ),
     test: str = typer.Option(None, "--test", help="Your own test rows: every row of DATA trains, these judge."),
     time: str = typer.Option(None, "--time", help="The column that orders rows in time: train on the past, judge on the future."),

@@ -16,7 +16,7 @@ from emlyn.core.judging.answers import Answers
 from emlyn.core.judging.conformal import conformal_quantile, conformal_section, cross_reach, intervals_90, strangeness
 from emlyn.core.judging.fairness_metrics import group_labels
 from emlyn.core.judging.glass_box import EBM, glass_box_section
-from emlyn.core.judging.mitigation import per_group_decisions, reweighing
+from emlyn.core.judging.mitigation import constrained, per_group_decisions, reweighing
 from emlyn.core.judging.refits import learning_curve_section, membership_section, multiplicity_section, refit
 from emlyn.core.judging.sections import label_noise_section, quick_sections
 from emlyn.core.judging.stress import robustness_section
@@ -275,3 +275,22 @@ def test_a_threshold_per_group_closes_the_gap_it_is_made_for() -> None:
     rates = [[chosen[hit & (labels == g)].mean() for g in "ab"] for chosen in (plain, even)]
     assert abs(rates[0][0] - rates[0][1]) > 0.2
     assert abs(rates[1][0] - rates[1][1]) < 0.02
+
+
+def test_a_constraint_in_training_narrows_the_gap_on_other_rows() -> None:
+    pytest.importorskip("fairlearn", reason="fairlearn is not installed: pip install 'emlyn[trust]'")
+    from lightgbm import LGBMClassifier
+
+    rng = np.random.default_rng(8)
+    labels, x = rng.choice(["a", "b"], 8_000), rng.normal(size=(8_000, 4))
+    x[:, 0] += labels == "a"
+    truth = (x[:, 0] + x[:, 1] + rng.logistic(size=8_000) > 0.5).astype(np.int64)
+    fit, ask = slice(0, 4_000), slice(4_000, None)
+    plain = LGBMClassifier(n_estimators=50, num_leaves=15, n_jobs=1, verbosity=-1).fit(x[fit], truth[fit]).predict_proba(x[ask])
+    bound = constrained(x[fit], truth[fit], labels[fit], x[ask])
+
+    def gap(p):
+        found = [(p[:, 1] >= 0.5)[(truth[ask] == 1) & (labels[ask] == g)].mean() for g in "ab"]
+        return abs(found[0] - found[1])
+
+    assert gap(bound) < 0.6 * gap(plain)

@@ -1,11 +1,13 @@
 """What a smaller gap between groups would cost: one point per way, from fits of one recipe on part of the rows, judged on the rest.
 
 Reweighing (Kamiran and Calders 2012) makes group and answer independent in the training weights and needs no group at use. A threshold
-per group (Hardt et al. 2016) closes the gap most directly, but needs the group at use, which some laws forbid.
+per group (Hardt et al. 2016) closes the gap most directly, but needs the group at use, which some laws forbid. With the extra `trust` a
+constraint in training comes beside them (Agarwal et al. 2018, the deterministic grid of section 3.2, by fairlearn): equal true positive rates.
 """
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +15,7 @@ import numpy as np
 
 from emlyn import plugins
 from emlyn.core.dataset import Dataset
+from emlyn.core.features.prep import encoded
 from emlyn.core.judging.intervals import difference_of_proportions, proportion
 from emlyn.core.judging.metrics import metric
 from emlyn.core.learner import Effort
@@ -22,6 +25,8 @@ from emlyn.records.problem import Problem
 
 HELD = 0.4
 FEWEST = 20
+GRID = 11
+"""Strengths of the constraint that are tried."""
 
 
 def pareto_points(model: Any, data: Dataset, problem: Problem, labels: np.ndarray, seconds: float, seed: int = 0) -> list[dict[str, Any]]:
@@ -54,7 +59,21 @@ def pareto_points(model: Any, data: Dataset, problem: Problem, labels: np.ndarra
         _point("reweighing", even, even[:, 1] >= threshold, fold.truth, held, problem),
         _point("a threshold per group (where lawful)", plain, by_group, fold.truth, held, problem),
     ]
+    if importlib.util.find_spec("fairlearn") is not None and importlib.util.find_spec("lightgbm") is not None:
+        bound = constrained(encoded(fit).dense, fit.answers, own, encoded(fold.ask).dense, seed)
+        points.append(_point("trained under a constraint", bound, bound[:, 1] >= threshold, fold.truth, held, problem))
     return [p for p in points if p["gap"] is not None]
+
+
+def constrained(x: np.ndarray, truth: np.ndarray, labels: np.ndarray, asked: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Probabilities (m, 2) for rows `asked` (m, p) of small boosted trees whose errors on the fit rows x (n, p) are weighed so that groups have
+    equal true positive rates: of 11 strengths the one with the best mean of error and violation on the fit rows."""
+    from fairlearn.reductions import GridSearch, TruePositiveRateParity
+    from lightgbm import LGBMClassifier
+
+    trees = LGBMClassifier(n_estimators=50, num_leaves=15, n_jobs=1, verbosity=-1, random_state=seed % (1 << 31))
+    search = GridSearch(trees, TruePositiveRateParity(), grid_size=GRID).fit(x, truth.astype(np.int64), sensitive_features=labels)
+    return np.asarray(search.predictors_[search.best_idx_].predict_proba(asked))
 
 
 def reweighing(truth: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -33,3 +33,11 @@ def number(value: float | None, digits: int = 3) -> str:
 def signed(value: float, digits: int = 3) -> str:
     """The same with its sign: `+0.012`."""
     return f"{'+' if value > 0 else ''}{number(value, digits)}"
+
+
+def percent(share: float | None, places: int = 0) -> str:
+    """A share as a percentage with so many decimals, one at least near its ends."""
+    if share is None or not math.isfinite(share):
+        return "–"
+    value = 100 * share
+    return f"{value:.{places}f} %" if abs(value) >= 10 or value == 0 else f"{value:.1f} %" if abs(value) >= 0.1 else "under 0.1 %"

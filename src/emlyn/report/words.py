@@ -13,6 +13,7 @@ from typing import Any
 
 from emlyn.core.wording import answer
 from emlyn.core.wording import number as number
+from emlyn.core.wording import percent as percent
 from emlyn.records.evaluation import Driver, Evaluation, Measure, Verdict
 from emlyn.records.finding import Finding
 from emlyn.records.problem import Problem
@@ -103,14 +104,6 @@ def reach(low: float, high: float) -> str:
     if 1500 <= low <= high <= 2200 and low == round(low) and high == round(high):
         return f"{low:.0f} to {high:.0f}"
     return f"{number(low)} to {number(high)}"
-
-
-def percent(share: float | None) -> str:
-    """A share as a percentage, with a digit more near its ends."""
-    if share is None or not math.isfinite(share):
-        return "–"
-    value = 100 * share
-    return f"{value:.0f} %" if abs(value) >= 10 or value == 0 else f"{value:.1f} %" if abs(value) >= 0.1 else "under 0.1 %"
 
 
 def decimals_for(low: float, high: float) -> int:

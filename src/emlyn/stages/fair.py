@@ -27,7 +27,7 @@ from emlyn.core.models.model import Member, Model
 from emlyn.core.searching.ensembling import blend
 from emlyn.core.searching.selection import OutOfFold, corrected
 from emlyn.core.searching.trials import Trials
-from emlyn.core.wording import number, signed
+from emlyn.core.wording import number, percent, signed
 from emlyn.records.evaluation import Evaluation, Measure
 from emlyn.records.problem import Problem
 
@@ -127,7 +127,7 @@ def _chosen(trials: Trials) -> list[Any]:
 
 
 def _name(share: float) -> str:
-    return "as it is" if share == 0 else "reweighed" if share == 1 else f"{share:.0%} reweighed"
+    return "as it is" if share == 0 else "reweighed" if share == 1 else f"{percent(share)} reweighed"
 
 
 def _leaning(found: Measure | None) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 from emlyn.core.judging.answers import Answers
 from emlyn.core.judging.intervals import share
 from emlyn.core.judging.scale import PER_KNOT, Scale
-from emlyn.core.wording import number
+from emlyn.core.wording import number, percent
 from emlyn.records.evaluation import Measure
 
 LEVELS = (0.8, 0.9, 0.95)
@@ -103,8 +103,8 @@ def conformal_section(answers: Answers, groups: Mapping[str, np.ndarray], seed: 
     what = f"hold {told['size']:.2f} labels on average" if sets else f"are {number(told['size'])} wide"
     if "wide" in told:
         what += f" on average, {number(told['narrow'])} where it is easy and {number(told['wide'])} where it is hard"
-    made = f"{'Sets' if sets else 'Intervals'} made to hold the truth in {told['level']:.0%} of rows"
-    text = f"{made} held it in {told['coverage']['value']:.1%}; they {what}."
+    made = f"{'Sets' if sets else 'Intervals'} made to hold the truth in {percent(told['level'])} of rows"
+    text = f"{made} held it in {percent(told['coverage']['value'], 1)}; they {what}."
     short = [f"{p['column']} = {p['group']}" for p in told["groups"] if p["coverage"]["high"] is not None and p["coverage"]["high"] < told["level"]]
     if short:
         text += f" They hold it less often where {', '.join(short[:3])}."

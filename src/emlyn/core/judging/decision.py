@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from emlyn.core.wording import percent
 from emlyn.records.problem import Problem
 
 
@@ -68,7 +69,7 @@ def choose_threshold(p: np.ndarray, problem: Problem, weight: np.ndarray | None 
         return fp / (fp + fn), f"a false alarm costs {fp:g}, a miss {fn:g}: flag where the expected cost of a miss is larger"
     if problem.capacity is not None and len(p):
         share = min(1.0, problem.capacity / max(problem.rows, len(p)))
-        return threshold_for_share(p, share, weight), f"room for {problem.capacity:,} of {max(problem.rows, len(p)):,} rows ({share:.1%})"
+        return threshold_for_share(p, share, weight), f"room for {problem.capacity:,} of {max(problem.rows, len(p)):,} rows ({percent(share, 1)})"
     return 0.5, "no costs and no capacity given: the more probable class (--cost-fp, --cost-fn or --capacity choose another)"
 
 

@@ -17,7 +17,7 @@ from emlyn.core.judging.answers import Answers
 from emlyn.core.judging.intervals import difference_of_proportions, mean_of, proportion, ratio_of_proportions, share
 from emlyn.core.judging.reliability import observed_expected
 from emlyn.core.table import Column
-from emlyn.core.wording import number
+from emlyn.core.wording import number, percent
 from emlyn.records.evaluation import Measure
 
 FEWEST = 20
@@ -163,7 +163,7 @@ def _gap(column: str, metric: str, table: dict[str, tuple[int, int]], chance: Ca
     difference, ratio = difference_of_proportions(a, b), ratio_of_proportions(*enough[low], *enough[high], level=level)
     worst, best = (high, low) if metric in ("fpr", "error") else (low, high)
     whom, what = WORDS[metric]
-    text = f"By {column}: of the {whom} “{high}”, {rate[high]:.0%} are {what}, of “{low}” {rate[low]:.0%}"
+    text = f"By {column}: of the {whom} “{high}”, {percent(rate[high])} are {what}, of “{low}” {percent(rate[low])}"
     told = {"metric": metric, "worst": worst, "best": best, "difference": _plain(difference), "ratio": _plain(ratio), "sentence": text}
     return {**told, "p": chance(rate[high] - rate[low]), "tolerance": TOLERANCE, "smallest": min(n for _, n in enough.values())}
 

@@ -23,6 +23,7 @@ from emlyn.core.judging.stress import turned
 from emlyn.core.learner import Effort
 from emlyn.core.searching.trials import ready
 from emlyn.core.splits import holdout
+from emlyn.core.wording import percent
 from emlyn.records.plan import Recipe
 from emlyn.records.problem import Problem
 
@@ -113,7 +114,7 @@ def multiplicity_section(found: Refits) -> dict[str, Any] | None:
     pairs = list(combinations(fits, 2))
     flips = float(np.mean([turned(found.held.with_prediction(a.prediction), b.prediction) for a, b in pairs]))
     alike = float(np.nanmean([scipy.stats.spearmanr(a.prediction[:, -1], b.prediction[:, -1]).statistic for a, b in pairs]))
-    text = f"Two models learned from other draws of the same rows decide differently about {flips:.1%} of cases."
+    text = f"Two models learned from other draws of the same rows decide differently about {percent(flips, 1)} of cases."
     return {"models": len(fits), "flips": flips, "agreement": alike, "sentence": text, "left_out": f"with {found.recipe} alone, without the ensemble"}
 
 

@@ -16,6 +16,7 @@ from emlyn.core.judging.intervals import share
 from emlyn.core.judging.shapes import most_related
 from emlyn.core.judging.slices import slices_section
 from emlyn.core.table import Table
+from emlyn.core.wording import percent
 from emlyn.records.problem import Problem
 
 MOST_ROWS, MOST_COLUMNS = 20_000, 300
@@ -78,8 +79,9 @@ def abstention_section(answers: Answers) -> dict[str, Any]:
         right = share(chosen[rows] == part.truth, part.weight, part.cluster)
         points.append({"answered": answered, "value": right.value, "low": right.low, "high": right.high, "threshold": float(sure[rows[-1]])})
     every, fewer = points[0], points[3]
-    left = f"leaving the {1 - ANSWERED[3]:.0%} it is least sure of to a person, {fewer['value']:.1%}"
-    return {"points": points, "metric": "share of right decisions", "sentence": f"Answering every row, {every['value']:.1%} are right; {left}."}
+    left = f"leaving the {percent(1 - ANSWERED[3])} it is least sure of to a person, {percent(fewer['value'], 1)}"
+    text = f"Answering every row, {percent(every['value'], 1)} are right; {left}."
+    return {"points": points, "metric": "share of right decisions", "sentence": text}
 
 
 def prior_shift_section(answers: Answers, problem: Problem) -> dict[str, Any]:
@@ -97,8 +99,8 @@ def prior_shift_section(answers: Answers, problem: Problem) -> dict[str, Any]:
         taken, left = new * tpr + (1 - new) * fpr, new * (1 - tpr) + (1 - new) * (1 - fpr)
         precision = new * tpr / taken if taken > 0 else None
         points.append({"prior": new, "precision": precision, "npv": (1 - new) * (1 - fpr) / left if left > 0 else None, "threshold": t})
-    told = [f"{q['precision']:.0%} where it is {q['prior']:.1%}" for q in (points[1], points[3]) if q["precision"] is not None]
-    text = f"Learned where {trained:.1%} are positive. With scores corrected for another base rate, a flag is right in {' and '.join(told)}."
+    told = [f"{percent(q['precision'])} where it is {percent(q['prior'], 1)}" for q in (points[1], points[3]) if q["precision"] is not None]
+    text = f"Learned where {percent(trained, 1)} are positive. With scores corrected for another base rate, a flag is right in {' and '.join(told)}."
     return {"trained": trained, "points": points, "sentence": text}
 
 
@@ -124,5 +126,6 @@ def label_noise_section(answers: Answers, problem: Problem) -> dict[str, Any] | 
     found = share(doubtful, answers.weight, answers.cluster)
     told = {"value": found.value, "low": found.low, "high": found.high, "n": found.n, "method": f"confident learning, {found.method}"}
     ceiling = 1 - (found.value or 0.0)
-    text = f"At most {found.value:.1%} of the labels look wrong: on rows labelled like these, hardly any model is right beyond {ceiling:.1%}."
+    text = f"At most {percent(found.value, 1)} of the labels look wrong: on rows labelled like these, "
+    text += f"hardly any model is right beyond {percent(ceiling, 1)}."
     return {"share": told, "ceiling": ceiling, "rows": np.flatnonzero(doubtful)[:20].tolist(), "sentence": text}

@@ -12,7 +12,7 @@ from emlyn.core.dataset import Dataset, rows_dataset
 from emlyn.core.judging.answers import Answers
 from emlyn.core.judging.metrics import metric
 from emlyn.core.table import Column, Table
-from emlyn.core.wording import number
+from emlyn.core.wording import number, percent
 from emlyn.records.problem import Problem
 
 MOST_ROWS = 2_000
@@ -42,7 +42,7 @@ def robustness_section(predict: Predict, answers: Answers, data: Dataset, proble
             continue
         after = predict(rows_dataset(change(np.random.default_rng(seed))))
         value, flips = m.score(part.truth, after, part.weight), turned(part, after)
-        text = f"{words}: {m.label or m.name} goes from {number(before)} to {number(value)}, and {flips:.1%} of the decisions turn."
+        text = f"{words}: {m.label or m.name} goes from {number(before)} to {number(value)}, and {percent(flips, 1)} of the decisions turn."
         tests.append({"test": test, "column": column, "value": value, "change": value - before, "flips": flips, "sentence": text})
     general = [t for t in tests if not t["column"]]
     special = sorted((t for t in tests if t["column"]), key=lambda t: -t["flips"])[:SHOWN]

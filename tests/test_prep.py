@@ -185,6 +185,19 @@ def test_the_interaction_that_matters_is_found(feature, answer, wanted):
     assert held.names == matrix.names
 
 
+@pytest.mark.parametrize("levels", [3, 60])
+def test_made_features_that_explain_no_more_than_luck_are_not_kept(levels):
+    """With many groups a shuffled cross explains more by luck than with few: hundreds of ideas on pure noise, and none is kept."""
+    rng, n = np.random.default_rng(levels), 3_000
+    columns = {f"x{i}": number_column(rng.normal(size=n)) for i in range(8)}
+    columns |= {f"c{i}": text_column([f"l{v}" for v in rng.integers(0, levels, n)], "category") for i in range(6)}
+    data = rows_dataset(Table(columns), rng.normal(size=n))
+    data.shared["encoder"] = fit_encoder(data.rows)
+    prep, _ = FoldPrep.learn(("arithmetic", "crosses", "aggregates"), data, Outcome.learn({"task": "regression"}, data), 0)
+    assert {kind: kept for kind, (kept, _) in prep.ideas.items()} == {"arithmetic": 0, "crosses": 0, "aggregates": 0}
+    assert sum(tried for _, tried in prep.ideas.values()) > 200
+
+
 def test_text_scores_read_what_components_miss():
     """One word among many decides; the fit rows' own scores come from other rows."""
     rng = np.random.default_rng(0)

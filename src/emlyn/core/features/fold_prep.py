@@ -4,7 +4,8 @@
 `crosses`: the same for pairs of categories. `arithmetic`: sums, differences, products and ratios of numbers.
 `aggregates`: a number compared with its mean within a category. `text_score`: what a linear model reads in the text columns, out of
 fold. Candidates are ranked by what they explain of the residual that
-an additive model of the single columns leaves, so only interactions are added.
+an additive model of the single columns leaves, so only interactions are added; which of them are more than luck, shuffled copies of them have
+said (docs/decisions/0005-shadows.md).
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ RANKED_ON = 10_000
 MOST_NUMBERS, MOST_CATEGORIES = 14, 15
 MOST_KEPT = {"crosses": 20, "arithmetic": 30, "aggregates": 20}
 BINS = 16
+SURE = 6.0
+"""Standard deviations, of what a shuffled copy explains by luck, that a candidate must explain: hundreds are looked at."""
 OPERATIONS: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "add": np.add, "subtract": np.subtract, "multiply": np.multiply, "divide": lambda a, b: a / np.where(b == 0, np.nan, b),
 }
@@ -150,6 +153,8 @@ class FoldPrep:
     """(operation, feature, feature)."""
     means: list[Means] = field(default_factory=list)
     text: TextScore | None = None
+    ideas: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Kind -> (candidates that explain more than luck, candidates looked at)."""
     _layout: tuple[Any, list[str], list[tuple[int, ...]]] | None = None
     """Names and sources of the features, kept for the names of the matrix last seen: every row of a service has the same."""
     _whole: tuple[Any, tuple[str, ...], tuple[tuple[int, ...], ...]] | None = None
@@ -175,6 +180,7 @@ class FoldPrep:
             prep.pairs = ranking.arithmetic() if "arithmetic" in wanted else []
             keys = ranking.crosses() if "crosses" in wanted else []
             aggregates = ranking.aggregates() if "aggregates" in wanted else []
+            prep.ideas = ranking.ideas
         if "target_encoding" in wanted:
             keys = [*((c,) for c, size in matrix.levels.items() if size > 2), *keys]
         folds = rng.permutation(np.arange(len(matrix)) % INNER_FOLDS)
@@ -250,7 +256,7 @@ class FoldPrep:
         arrays = {f"{i}.{name}": getattr(m, name) for i, m in enumerate(self.means) for name in ("known", "means", "counts", "overall")}
         means = [{"key": list(m.key), "size": m.size, "number": m.number} for m in self.means]
         arrays |= {} if self.text is None else {"text.coefficients": self.text.coefficients, "text.intercept": self.text.intercept}
-        return pack({"pairs": [list(p) for p in self.pairs], "means": means}, arrays)
+        return pack({"pairs": [list(p) for p in self.pairs], "means": means, "ideas": self.ideas}, arrays)
 
     @staticmethod
     def load(parts: Mapping[str, bytes]) -> FoldPrep:
@@ -267,7 +273,8 @@ class FoldPrep:
         if "text.coefficients" in arrays:
             text = TextScore(arrays["text.coefficients"], arrays["text.intercept"])
             require(text.coefficients.ndim == 2 and text.coefficients.shape[1] == len(text.intercept), "text scores of uneven arrays")
-        return FoldPrep(pairs, means, text)
+        ideas = {str(kind): (int(kept), int(tried)) for kind, (kept, tried) in document.get("ideas", {}).items()}
+        return FoldPrep(pairs, means, text, ideas)
 
 
 def _both(matrix: Matrix, *features: int) -> tuple[int, ...]:
@@ -287,13 +294,16 @@ class _Ranking:
         self.numbers = [int(j) for j in order if j not in self.levels][:MOST_NUMBERS]
         self.categories = [int(j) for j in order if self.levels.get(int(j), 0) > 1][:MOST_CATEGORIES]
         self.residual = scaled
+        self.ideas: dict[str, tuple[int, int]] = {}
         for _ in range(2):
             for j in order[:60]:
                 self.residual = self.residual - group_means(columns[j], self.residual)
 
     def _best(self, kind: str, scored: list[tuple[float, Any]]) -> list[Any]:
-        floor = 2.0 * BINS / max(len(self.dense), 1)
-        return [c for score, c in sorted(scored, key=lambda x: (-x[0], str(x[1])))[: MOST_KEPT[kind]] if score > floor]
+        """Candidates that explain more than luck, best first; `scored`: by how much, which."""
+        found = [c for score, c in sorted(scored, key=lambda x: (-x[0], str(x[1]))) if score > 0]
+        self.ideas[kind] = (len(found), len(scored))
+        return found[: MOST_KEPT[kind]]
 
     def arithmetic(self) -> list[tuple[str, int, int]]:
         pairs = list(combinations(self.numbers, 2))
@@ -314,11 +324,11 @@ class _Ranking:
         found = []
         for a, b in combinations(sorted(self.categories), 2):
             _, keys = np.unique(Means.keys(self.dense, (a, b), self.levels[b]), return_inverse=True)
-            found.append((explained(keys, self.residual), (a, b)))
+            found.append((beyond_luck(keys, self.residual), (a, b)))
         return self._best("crosses", found)
 
     def _score(self, values: np.ndarray) -> float:
-        return explained(binned(values, 0), self.residual)
+        return beyond_luck(binned(values, 0), self.residual)
 
 
 def binned(values: np.ndarray, levels: int) -> np.ndarray:
@@ -352,3 +362,13 @@ def explained(codes: np.ndarray, targets: np.ndarray) -> float:
     between = sum(float((np.bincount(codes, weights=t, minlength=size) ** 2 / counts).sum() - t.sum() ** 2 / n) for t in targets.T)
     share = between / total if total > 0 else 0.0
     return share - (1 - share) * (groups - 1) / (n - groups)
+
+
+def beyond_luck(codes: np.ndarray, targets: np.ndarray) -> float:
+    """What is explained, less what shuffled codes explain by luck: for normal targets their epsilon squared has mean 0 and about the variance
+    2 (groups - 1) (n - 1) / (n - groups) / n^2, that of the F ratio; it is twice as wide where targets have a long tail and groups hold a row or two."""
+    n, groups = len(codes), len(np.unique(codes))
+    if n <= groups + 1:
+        return 0.0
+    luck = float(np.sqrt(2 * max(groups - 1, 1) * (n - 1) / (n - groups))) / n
+    return explained(codes, targets) - SURE * luck

@@ -189,6 +189,11 @@ class Candidate:
         curves = [r.curve for r in self.results.values() if r.curve is not None]
         return best_steps(curves) if curves else None
 
+    def ideas(self) -> dict[str, tuple[int, int]]:
+        """Kind of made feature -> (ideas that explain more than luck, ideas looked at), in its first fold; empty where none are made."""
+        first = next(iter(self.results.values()), None)
+        return dict(getattr(getattr(first and first.fitted, "prep", None), "ideas", {}))
+
     def prediction(self, fold: int) -> np.ndarray:
         return self.settled.get(fold, self.results[fold].prediction)
 

@@ -389,9 +389,8 @@ class Race:
         ideas = candidate.ideas()
         told = [f"{f} ({ideas[f][0]} of {ideas[f][1]} ideas explain more than luck)" if f in ideas else f for f in candidate.recipe.features]
         change = f"{candidate.recipe.learner} {candidate.recipe.params}" + (f" with {', '.join(told)}" if told else "")
-        if ideas:
-            facts["ideas"] = ideas
-        self.trials.say(Entry(at, "trial", candidate.recipe.why, change, facts, verdict, round(candidate.seconds, 3)))
+        evidence = {**facts, **({"ideas": ideas} if ideas else {})}
+        self.trials.say(Entry(at, "trial", candidate.recipe.why, change, evidence, verdict, round(candidate.seconds, 3)))
 
     # the ends
 

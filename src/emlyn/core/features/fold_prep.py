@@ -365,8 +365,11 @@ def explained(codes: np.ndarray, targets: np.ndarray) -> float:
 
 
 def beyond_luck(codes: np.ndarray, targets: np.ndarray) -> float:
-    """What is explained, less what shuffled codes explain by luck: for normal targets their epsilon squared has mean 0 and about the variance
-    2 (groups - 1) (n - 1) / (n - groups) / n^2, that of the F ratio; it is up to twice as wide where targets have a long tail and groups a row or two."""
+    """What is explained, less what shuffled codes explain by luck.
+
+    For normal targets their epsilon squared has mean 0 and about the variance 2 (groups - 1) (n - 1) / (n - groups) / n^2, that of the F ratio; its
+    spread is up to twice as large where targets have a long tail and groups a row or two.
+    """
     n, groups = len(codes), len(np.unique(codes))
     if n <= groups + 1:
         return 0.0

@@ -296,7 +296,6 @@ def test_short_keeps_to_its_length(text: str) -> None:
         (words.listed([str(k) for k in range(90)], 6), "0, 1, 2, 3, 4, 5 and 84 more"),
         (words.measure(Measure(0.58, None, None, 40, "too few events")), "about 0.58 (too few events)"),
         (words.measure(Measure(None, method="one class only")), "one class only"),
-        (words.metric_range("roc_auc", Measure(0.84, 0.81, 0.87)), "ROC AUC between 0.81 and 0.87"),
         (words.verdict_sentence(Verdict("do not use yet", "too few events")), "Do not use yet: too few events"),
         (words.verdict_sentence(None), "This model has not been judged yet."),
         (words.seconds(0.0421), "42 ms"),

@@ -141,11 +141,6 @@ def measure(m: Measure) -> str:
     return between(m.low, m.high)
 
 
-def metric_range(name: str, m: Measure) -> str:
-    """One line: `ROC AUC between 0.81 and 0.87`."""
-    return f"{metric(name).label} {measure(m)}"
-
-
 def listed(items: Sequence[str], most: int = 5, joiner: str = "and") -> str:
     """`a, b and c`, cut to `most` with `and 84 more`."""
     shown = [str(i) for i in items[:most]]
@@ -310,12 +305,6 @@ def sentence(text: str, names: Collection[str] | None = None) -> str:
     if names is not None and first.isalpha() and first not in names:
         text = text[:1].upper() + text[1:]
     return text if text.endswith((".", "!", "?")) or not text else f"{text}."
-
-
-def finding_line(finding: Finding) -> str:
-    """One line for a list: message, then what was done about it."""
-    done = f" {'Done' if finding.applied else 'Proposed'}: {finding.fix}" if finding.fix else ""
-    return f"{finding.message}{done}"
 
 
 def findings_of(evidence: Evidence) -> list[Finding]:

@@ -22,7 +22,6 @@ from emlyn.service.service import Ask, Told
 INTEGERS = {f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)}
 DATATYPES = {"BOOL", "BYTES", "FP16", "FP32", "FP64", *INTEGERS}
 KINDS = {"number": "FP64", "boolean": "BOOL", "date": "BYTES", "category": "BYTES", "text": "BYTES"}
-OUTPUTS = ("predict", "predict_proba", "interval", "prediction_id", "explain")
 EXPLAINED = 10
 
 

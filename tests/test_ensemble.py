@@ -252,3 +252,14 @@ def test_a_limit_that_nothing_meets_is_said_plainly():
     assert [m.recipe.name for m in model.members] == ["quick"]
     assert said_of_latency(found).verdict == "missed"
     assert "cannot be met" in said_of_latency(found).change
+
+
+def test_one_candidate_far_ahead_keeps_its_weight():
+    """Bags see half of the candidates: those without the best one must not give its weight away where that surely costs."""
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=1_000)
+    best = truth + rng.normal(scale=0.1, size=1_000)
+    parts = [p[:, None] for p in (best, *(truth + rng.normal(scale=1.0, size=1_000) for _ in range(7)))]
+    assert greedy_weights(parts, truth, metric("rmse"))[0] > 0.9
+    alike = [(truth + rng.normal(scale=1.0, size=1_000))[:, None] for _ in range(8)]
+    assert (greedy_weights(alike, truth, metric("rmse")) > 0.04).sum() >= 6

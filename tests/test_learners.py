@@ -5,12 +5,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from emlyn.core.dataset import rows_dataset
 from emlyn.core.features.prep import fit_encoder
 from emlyn.core.learner import Effort
 from emlyn.core.table import Table, number_column, text_column
 from emlyn.learners import trees
+from emlyn.learners.mlp import unsmoothed
 from emlyn.testing import LearnerContract
 from emlyn.testing.learners import problem_for
 
@@ -118,6 +121,31 @@ def test_a_row_alone_is_answered_as_among_others(name, task):
             together = fitted.predict(_asked(table, data))
             alone = np.vstack([fitted.predict(_asked(table.take(slice(i, i + 1)), data)) for i in range(table.rows)])
             np.testing.assert_allclose(alone, together, rtol=exact, atol=exact * data.answers.std() * (exact > 1e-9), err_msg=recipe.name)
+
+
+def test_rows_that_come_again_are_remembered():
+    """Where rows repeat with their answers, leaves of one row know them; leaves of two smear them with a neighbour."""
+    learner, rng = built_in("trees"), np.random.default_rng(0)
+    x, y = rng.normal(size=(150, 3)), rng.integers(0, 2, 150)
+    data = rows_dataset(Table({f"x{j}": number_column(x[:, j]) for j in range(3)}), y, classes=2)
+    data.shared["encoder"] = fit_encoder(data.rows)
+    recipes = {r.name: r for r in learner.recipes(problem_for("binary"), data)}
+    seen = {name: learner.fit(r, data, None, Effort(60.0, 1, 0, steps=30)).predict(data)[np.arange(150), y] for name, r in recipes.items()}
+    assert seen["extra-trees-sharp"].min() > 0.999
+    assert seen["extra-trees"].mean() < 0.95
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=20), st.sampled_from([0.01, 0.05, 0.3]))
+def test_smoothing_of_labels_is_taken_back(learned, smoothing):
+    """A rare class is as rare as it was, nothing becomes impossible and no two rows change places."""
+    true = np.column_stack([1 - np.array(learned), learned])
+    found = unsmoothed((1 - smoothing) * true + smoothing / 2, smoothing)
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+    assert (found > 0).all()
+    assert (np.diff(found[np.argsort(true[:, 1]), 1]) >= 0).all()
+    inner = (true > smoothing).all(axis=1)
+    np.testing.assert_allclose(found[inner], true[inner], atol=0.02)
 
 
 def _asked(table, data):

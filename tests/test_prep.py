@@ -1,6 +1,7 @@
 """Encoders and features of a fold: the same numbers for the same cells, whatever table they come in; nothing of the target leaks."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emlyn.core.dataset import rows_dataset
+from emlyn.core.features import fold_prep
 from emlyn.core.features.design import Design
 from emlyn.core.features.fold_prep import FoldPrep
 from emlyn.core.features.prep import CHARACTERS, Encoder, encoded, fit_encoder, readable
@@ -273,3 +275,23 @@ def test_texts_are_prepared_within_the_time_there_is():
     assert not calm.shared["hurried"]
     assert calm.shared["encoder"].text
     assert hurried.shared["encoder"].transform(table).dense.shape[0] == 600, "every row is still encoded"
+
+
+def test_recipes_on_one_fold_share_what_is_dear_to_make(monkeypatch):
+    """Text scores and the ranking of made features follow from the fold's rows and answers, so the next recipe finds them made."""
+    made = []
+    real = fold_prep.TextScore.learn
+    monkeypatch.setattr(fold_prep.TextScore, "learn", lambda *a: made.append(1) or real(*a))
+    rng = np.random.default_rng(0)
+    words = [" ".join(rng.choice(["red", "green", "blue", "large", "small", "old"], 12)) for _ in range(200)]
+    table = Table({"note": text_column(words, "text"), "x": number_column(rng.normal(size=200))})
+    data = ready(rows_dataset(table, np.array(["red red" in w for w in words]).astype(np.int64), classes=2))
+    outcome = Outcome("binary", 2)
+    first, matrix = FoldPrep.learn(("text_score",), data, outcome, 0)
+    once = len(made)
+    again, same = FoldPrep.learn(("arithmetic", "text_score"), data, outcome, 0)
+    assert len(made) == once > 0
+    assert again.text is first.text
+    np.testing.assert_array_equal(same.dense[:, -1], matrix.dense[:, -1])
+    FoldPrep.learn(("text_score",), replace(data, answers=1 - data.answers), outcome, 0)
+    assert len(made) == 2 * once, "other answers, other scores"

@@ -9,8 +9,10 @@ import pytest
 
 import toys
 from emlyn.core.judging.metrics import auc
+from emlyn.core.searching.costs import Costs
+from emlyn.core.searching.schedule import Schedule
 from emlyn.core.searching.trials import FoldResult, Past
-from emlyn.records.plan import Plan
+from emlyn.records.plan import Plan, Recipe
 from emlyn.records.problem import Problem
 from emlyn.stages.plan import plan
 from emlyn.stages.search import search
@@ -86,6 +88,62 @@ def test_asked_to_stop_it_keeps_what_it_has():
     found = run([toys.Ridge(), toys.Slow()], cancel=stop, sink=sink, threads=2)
     assert [c.recipe.name for c in found.usable()] == ["ridge"]
     assert any(e.kind == "search.end" and "asked to stop" in e.verdict for e in found.journal())
+
+
+def test_every_kind_is_heard_before_anyone_goes_on():
+    """With a clock, fold 0 of each learner comes before the second fold of any but the first model, so who goes on is chosen among all kinds."""
+    order = []
+
+    class Noted(toys.Ridge):
+        def __init__(self, name):
+            self.name = name
+
+        def recipes(self, problem, data):
+            return [Recipe(self.name, self.name, {"columns": 1}), Recipe(f"{self.name}-2", self.name, {"columns": 2})]
+
+        def fit(self, recipe, fit, watch, effort):
+            order.append(recipe.name)
+            return super().fit(recipe, fit, watch, effort)
+
+    run([Noted("a"), Noted("b"), Noted("c")], seconds=30)
+    begun = {name: order.index(name) for name in order}
+    first, others = order[0], [name for name in ("a", "b", "c") if name != order[0]]
+    assert order.count(first) == 8
+    again = min(i for i, name in enumerate(order) if name != first and order[:i].count(name) == 1)
+    assert all(begun[name] < again for name in others)
+
+
+def test_what_was_too_dear_at_its_turn_is_begun_when_time_is_left():
+    """Its share is too small while others wait; alone it may take nearly all that is left."""
+
+    class Dear(toys.Ridge):
+        name = "dear"
+
+        def recipes(self, problem, data):
+            return [Recipe("dear", "dear", {"columns": 2})]
+
+    costly = {"ridge": 0.01, "dear": 1.6}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Costs, "expect", lambda self, recipe: costly[recipe.learner])
+        found = by_name(run([toys.Ridge(), Dear()], seconds=8))
+    assert found["dear"].status == "done"
+    assert list(found).index("dear") == 2
+
+
+def test_fits_that_the_clock_cut_short_teach_no_low_price():
+    data = toys.rows_data()
+    recipe = Recipe("a", "a")
+    costs = Costs(100, 4, 2)
+    costs.learn(recipe, 2.0)
+    schedule = Schedule(toys.context(60).budget, costs, 5, 2, True, 60.0)
+    cut = FoldResult(recipe, 0, None, np.zeros((len(data), 2)), 0.1, 0.0, complete=False)
+    schedule.learn(cut, 0.1)
+    schedule.learn(replace(cut, complete=True, settled={"learning_rate": 0.3}), 0.1)
+    assert costs.expect(recipe) == pytest.approx(2.0)
+    schedule.learn(cut, 8.0)
+    assert costs.expect(recipe) == pytest.approx(4.0), "at least so much it does cost"
+    schedule.learn(replace(cut, complete=True), 1.0)
+    assert costs.expect(recipe) == pytest.approx(16 ** (1 / 3))
 
 
 def test_what_cannot_finish_is_not_begun():

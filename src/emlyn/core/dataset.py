@@ -6,7 +6,7 @@ Answers are keyed by the unit of an ask: a row, a user x k, a series x horizon, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -67,6 +67,17 @@ class Dataset:
 
     def without_answers(self) -> Dataset:
         return replace(self, answers=None, weight=None)
+
+
+def once(data: Dataset, key: str, make: Callable[[], Any]) -> Any:
+    """What `make()` returned when it was first asked for by this key: recipes on one fold share what they derive from it.
+
+    Two jobs that ask at the same moment both make it, which costs less than waiting for each other.
+    """
+    found = data.shared.get(key)
+    if found is None:
+        found = data.shared[key] = make()
+    return found
 
 
 def rows_dataset(table: Table, answers: np.ndarray | None = None, *, classes: int = 0, **extra: np.ndarray | None) -> Dataset:

@@ -25,8 +25,8 @@ RESERVED = frozenset({"task", "classes", "target"})
 LEARNED = 20.0
 """Rounds times learning rate below which a fit would end half learned."""
 FASTEST = 0.3
-PILOT_FROM = 100_000
-"""Cells (rows x features) from which a few trial rounds measure the speed before the learning rate is settled."""
+PILOT_FROM = 20_000
+"""Cells (rows x features, x classes where there are several) from which a few trial rounds measure the speed before the rate is settled."""
 PILOT_ROUNDS = 5
 
 
@@ -58,6 +58,9 @@ class CatBoost:
         if len(problem.classes) > 20:
             found = [(found[0][0], {**shallow, "learning_rate": 0.15, "depth": 4 if len(problem.classes) > 100 else 6}, found[0][2])]
         made = [Recipe(name, self.name, {**base, **settings}, (), why) for name, settings, why in found]
+        if len(problem.classes) <= 20:
+            why = "made features: sums and ratios of numbers, numbers beside their group's mean"
+            made.insert(2, Recipe("catboost-prep", self.name, {**base, **shallow}, ("arithmetic", "aggregates"), why))
         if encoder_of(data).text:
             why = "also sees what a linear model reads in the texts"
             made.insert(0, Recipe("catboost-text", self.name, {**base, **shallow}, ("text_score",), why))
@@ -96,7 +99,8 @@ class CatBoost:
 
     def _settle(self, recipe: Recipe, train: Any, effort: Effort, began: float) -> dict[str, float]:
         """A higher learning rate where the clock allows too few rounds, by a few trial rounds on large tables."""
-        if effort.steps is not None or not np.isfinite(effort.seconds) or train.num_row() * train.num_col() < PILOT_FROM:
+        cells = train.num_row() * train.num_col() * recipe.params.get("classes", 1)
+        if effort.steps is not None or not np.isfinite(effort.seconds) or cells < PILOT_FROM:
             return {}
         pilot = _Stop(began, effort, 1.0, watching=False)
         _model(recipe, {}, PILOT_ROUNDS, effort).fit(train, callbacks=[pilot])

@@ -32,10 +32,12 @@ LEARNED = 15.0
 """Rounds times learning rate below which a fit would end half learned: the rate is then raised."""
 FASTEST = 0.25
 MOST_ROUNDS = 6_000
-TEXTUAL = ("lightgbm-few-leaves", "lightgbm-prep")
+TEXTUAL = ("lightgbm-few-leaves", "lightgbm-prep", "lightgbm-prep-few-leaves")
 """Recipes that also see what a linear model reads in text columns."""
 PATIENT_WITH_EMPTY = 10
 MANY_CLASSES = 20
+MANY_ROWS = 10_000
+"""From here exact thresholds come first: they need fewer rounds, and there are rows enough to place them."""
 TEXT_LIMIT = 1 << 30
 PER_SPLIT = {
     "split_feature": np.int64, "left_child": np.int64, "right_child": np.int64, "decision_type": np.int64, "threshold": np.float64,
@@ -50,23 +52,36 @@ def recipe_settings(rate: float, few: bool) -> list[tuple[str, dict[str, Any], t
     least = 5 if few else 1
     return [
         ("extra", {"extra_trees": True, "learning_rate": rate, "num_leaves": 39, "min_data_in_leaf": 3, "feature_fraction": 0.46,
-                   "bagging_fraction": 0.877, "lambda_l1": 0.24, "lambda_l2": 0.36, "cat_l2": 0.34, "cat_smooth": 15.4},
+                   "bagging_fraction": 0.877, "lambda_l1": 0.24, "lambda_l2": 0.36, "cat_l2": 0.34, "cat_smooth": 15.4,
+                   "max_cat_to_onehot": 16, "min_data_per_group": 9},
          (), "random thresholds and few features per tree: the best single portfolio pick for small tables"),
         ("deep", {"learning_rate": rate, "num_leaves": 68, "min_data_in_leaf": least, "feature_fraction": 0.62, "bagging_fraction": 0.963,
-                  "lambda_l1": 0.16, "lambda_l2": 0.69, "cat_l2": 0.12, "cat_smooth": 69.0},
+                  "lambda_l1": 0.16, "lambda_l2": 0.69, "cat_l2": 0.12, "cat_smooth": 69.0,
+                  "max_cat_to_onehot": 17, "min_data_per_group": 30},
          (), "exact thresholds and tiny leaves: sharp interactions"),
+        ("even", {"learning_rate": rate, "num_leaves": 32, "max_depth": 5, "min_data_in_leaf": least, "min_sum_hessian_in_leaf": 0.63,
+                  "feature_fraction": 0.66, "lambda_l2": 1.0, "max_cat_to_onehot": 64},
+         (), "five levels and all rows, a category's levels one at a time: a portfolio pick for XGBoost, in LightGBM's terms"),
         ("few-leaves", {"extra_trees": True, "learning_rate": 1.5 * rate, "num_leaves": 5, "min_data_in_leaf": 12, "feature_fraction": 0.73,
-                        "bagging_fraction": 0.854, "lambda_l1": 0.24, "lambda_l2": 0.3, "cat_l2": 0.01, "cat_smooth": 5.1},
+                        "bagging_fraction": 0.854, "lambda_l1": 0.24, "lambda_l2": 0.3, "cat_l2": 0.01, "cat_smooth": 5.1,
+                        "max_cat_to_onehot": 67, "min_data_per_group": 93},
          (), "five leaves: nearly additive, hard to overfit"),
         ("prep", {"learning_rate": rate, "num_leaves": 64, "min_data_in_leaf": 5 if few else 28, "feature_fraction": 0.55, "bagging_fraction": 0.992,
-                  "extra_trees": True, "lambda_l1": 0.91, "lambda_l2": 1.9, "cat_l2": 0.014, "cat_smooth": 1.9},
+                  "extra_trees": True, "lambda_l1": 0.91, "lambda_l2": 1.9, "cat_l2": 0.014, "cat_smooth": 1.9,
+                  "max_cat_to_onehot": 18, "min_data_per_group": 54},
          ("target_encoding", "crosses", "arithmetic", "aggregates"),
          "made features: target means of categories and their crosses, sums and ratios of numbers, numbers beside their group's mean"),
+        ("prep-few-leaves", {"extra_trees": True, "learning_rate": rate, "num_leaves": 8, "min_data_in_leaf": 15, "feature_fraction": 0.42,
+                             "bagging_fraction": 0.722, "lambda_l1": 0.11, "lambda_l2": 0.26, "cat_l2": 1.89, "cat_smooth": 0.03,
+                             "max_cat_to_onehot": 9, "min_data_per_group": 10},
+         ("target_encoding", "crosses", "arithmetic", "aggregates"), "made features in trees of eight leaves"),
         ("wide", {"extra_trees": True, "learning_rate": 0.6 * rate, "num_leaves": 180, "min_data_in_leaf": 12, "feature_fraction": 0.4,
-                  "bagging_fraction": 0.95, "lambda_l1": 0.77, "lambda_l2": 1.6, "cat_l2": 0.22, "cat_smooth": 0.06},
+                  "bagging_fraction": 0.95, "lambda_l1": 0.77, "lambda_l2": 1.6, "cat_l2": 0.22, "cat_smooth": 0.06,
+                  "max_cat_to_onehot": 11, "min_data_per_group": 3},
          (), "many leaves under strong penalties"),
         ("slow", {"learning_rate": 0.25 * rate, "num_leaves": 84, "min_data_in_leaf": 3, "feature_fraction": 0.53, "bagging_fraction": 0.978,
-                  "lambda_l1": 0.03, "lambda_l2": 0.84, "cat_l2": 0.155, "cat_smooth": 0.009},
+                  "lambda_l1": 0.03, "lambda_l2": 0.84, "cat_l2": 0.155, "cat_smooth": 0.009,
+                  "max_cat_to_onehot": 42, "min_data_per_group": 75},
          (), "a quarter of the learning rate: worth its time in long budgets"),
     ]
 
@@ -91,6 +106,8 @@ class LightGBM:
         n, classes = len(data), len(problem.classes)
         rate = 0.06 if n < 10_000 else 0.08
         found = recipe_settings(rate, n < 2_000)
+        if n >= MANY_ROWS:
+            found = sorted(found, key=lambda t: t[0] not in ("deep", "even"))
         if classes > MANY_CLASSES:
             few = max(4, 600 // classes)
             found = [(name, {**s, "num_leaves": min(s["num_leaves"], few), "learning_rate": 0.1}, f, why) for name, s, f, why in found[:3]]

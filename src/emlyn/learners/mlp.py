@@ -47,7 +47,7 @@ class Mlp:
             return []
         n, number = len(data), problem.task == "regression"
         settings: dict[str, Any] = {**base_params(problem), "hidden": [128, 128], "decay": 0.02, "periodic": True}
-        settings |= {"smoothing": 0.0 if number else 0.05, "members": 4 if n < 2_000 else 2 if n < 10_000 else 1}
+        settings |= {"smoothing": 0.0 if number else 0.05, "members": 2 if n < 10_000 else 1}
         short = {**settings, "epochs": epochs_for(n, SHORT), "rate": 0.1 if number else 0.04, "dropout": 0.3}
         long = {**settings, "epochs": epochs_for(n, 4 * SHORT), "rate": 0.1 if number else 0.02, "dropout": 0.15 if number else 0.3}
         features: tuple[str, ...] = ("target_encoding",) if any(k > ONE_HOT for k in encoder.levels.values()) else ()
@@ -83,7 +83,7 @@ class Mlp:
 
             members.append(train(shape, x, targets, weight.astype(np.float32), settings, effort.seed + 1009 * k, clock))
         networks = Networks(shape, members, classes)
-        return FittedMlp(outcome, design, networks, epochs, prep)
+        return FittedMlp(outcome, design, networks, epochs, prep, settings.smoothing)
 
     def load(self, parts: Mapping[str, bytes]) -> Fitted:
         document, arrays = unpack(parts)
@@ -98,13 +98,28 @@ class Mlp:
         flat = arrays["members"].astype(np.float32)
         require(flat.ndim == 2 and flat.shape[1] == size and len(flat) > 0, "weights do not fit the network")
         networks = Networks(shape, [Weights(shape, np.ascontiguousarray(f)) for f in flat], classes)
-        return FittedMlp(outcome, design, networks, int(document["steps"]), FoldPrep.load(within(parts, "prep")))
+        smoothing = float(document.get("smoothing", 0.0))  # a file of before answers as it did then
+        require(0 <= smoothing < 1, "an impossible smoothing of labels")
+        return FittedMlp(outcome, design, networks, int(document["steps"]), FoldPrep.load(within(parts, "prep")), smoothing)
 
 
 def epochs_for(rows: int, batches: int) -> int:
     """Epochs that make about so many batches of 256 rows, within limits that grow with them."""
     scale = batches / SHORT
     return int(np.clip(round(batches * 256 / max(rows, 1)), LEAST_EPOCHS, round(MOST_EPOCHS * scale)))
+
+
+def unsmoothed(p: np.ndarray, smoothing: float) -> np.ndarray:
+    """Probabilities (n, k) as they were before labels were smoothed: what was learned is (1 - s) p + s / k.
+
+    Below s / k, where the line would end under zero, it bends softly, so that no two rows change places.
+    """
+    if not smoothing or p.shape[1] < 2:
+        return p
+    uniform = smoothing / p.shape[1]
+    line, bend = (p - uniform) / (1 - smoothing), uniform / 4
+    made = bend * np.logaddexp(0, line / bend)
+    return np.asarray(made / made.sum(axis=1, keepdims=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,8 +137,8 @@ class FittedMlp:
 
     curve: np.ndarray | None = None
 
-    def __init__(self, outcome: Outcome, design: Design, networks: Networks, steps: int, prep: FoldPrep) -> None:
-        self.outcome, self.design, self.networks, self.prep = outcome, design, networks, prep
+    def __init__(self, outcome: Outcome, design: Design, networks: Networks, steps: int, prep: FoldPrep, smoothing: float = 0.0) -> None:
+        self.outcome, self.design, self.networks, self.prep, self.smoothing = outcome, design, networks, prep, smoothing
         self.steps: int | None = steps
 
     def predict(self, data: Dataset, steps: int | None = None) -> np.ndarray:
@@ -132,7 +147,7 @@ class FittedMlp:
         if self.outcome.regression:
             return self.outcome.answers(np.mean(raw, axis=0))
         every = np.zeros((len(x), self.outcome.width))
-        every[:, self.networks.classes] = np.mean([softmax(r) for r in raw], axis=0)
+        every[:, self.networks.classes] = unsmoothed(np.mean([softmax(r) for r in raw], axis=0), self.smoothing)
         return self.outcome.answers(every)
 
     def contributions(self, data: Dataset) -> np.ndarray | None:
@@ -141,7 +156,7 @@ class FittedMlp:
 
     def save(self) -> dict[str, bytes]:
         state, arrays = self.design.state()
-        document = {"outcome": self.outcome.state(), "design": state, "steps": self.steps,
+        document = {"outcome": self.outcome.state(), "design": state, "steps": self.steps, "smoothing": self.smoothing,
                     "shape": {"hidden": list(self.networks.shape.hidden), "periodic": self.networks.shape.periodic}}
         parts = pack(document, {**arrays, "classes": self.networks.classes, "members": np.stack([w.flat for w in self.networks.members])})
         return {**parts, **below("prep", self.prep.save())}

@@ -44,6 +44,8 @@ class ExtraTrees:
         settings = {**base_params(problem), "trees": 150 if len(data) < 20_000 else 100, "max_features": share, "min_samples_leaf": 2}
         text = ("text_score",) if encoder.text else ()
         found = [Recipe("extra-trees", self.name, settings, text, "an average of fully random trees: little variance, hard to fool")]
+        sharp = {**settings, "min_samples_leaf": 1, "max_features": 0.5 if problem.task == "regression" else "sqrt"}
+        found.append(Recipe("extra-trees-sharp", self.name, sharp, text, "leaves of one row: remembers what comes again"))
         if any(size > 5 for size in encoder.levels.values()):
             why = "categories by their target means rather than by frequency"
             found.append(Recipe("extra-trees-encoded", self.name, settings, ("target_encoding", *text), why))

@@ -131,10 +131,11 @@ class FittedXGBoost:
     def predict(self, data: Dataset, steps: int | None = None) -> np.ndarray:
         if not len(data):
             return np.zeros((0, self.outcome.width))
-        raw = self.booster.predict(rows_of(self.prep.matrix(data)), output_margin=True, iteration_range=(0, steps or self.steps or 0))
+        rounds = (0, steps or self.steps or 0)
+        raw = self.booster.predict(rows_of(self.prep.matrix(data)), output_margin=True, iteration_range=rounds).astype(np.float64)
         if self.outcome.regression:
             return self.outcome.answers(raw)
-        return self.outcome.answers(sigmoid(raw) if self.outcome.task == "binary" else softmax(raw.astype(np.float64)))
+        return self.outcome.answers(sigmoid(raw) if self.outcome.task == "binary" else softmax(raw))
 
     def contributions(self, data: Dataset) -> np.ndarray | None:
         """TreeSHAP on the raw scale: (n, columns + 1, 1 or classes), the last row the bias."""

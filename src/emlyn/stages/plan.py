@@ -20,6 +20,8 @@ from emlyn.records.plan import Plan, Recipe
 from emlyn.records.problem import Problem, SplitRule
 
 FEW = 300
+EIGHT_FOLDS, FIVE_FOLDS = 0.35, 0.6
+"""Shares of the time that a first round of learners may take on so many folds: what is left buys more recipes."""
 LEAST_SAMPLE = 1_000
 TEXT_SHARE = 0.2
 """Share of the time until the search ends that preparing texts may take."""
@@ -101,15 +103,15 @@ def portfolio(problem: Problem, data: Dataset, costs: Costs, context: Context, k
 
 
 def fold_count(data: Dataset, rule: SplitRule, recipes: tuple[Recipe, ...], core_seconds: float, costs: Costs) -> tuple[int, str]:
-    """8 folds where one round of learners then finishes in 60 % of the time, 5 where it does without the dearest learner, else 3, or one holdout."""
+    """8 folds where a first round of learners leaves most of the time, 5 where it leaves some without the dearest learner, else 3, or one holdout."""
     n = len(data)
     cheapest: dict[str, float] = {}
     for r in recipes:
         cheapest[r.learner] = min(cheapest.get(r.learner, math.inf), costs.prior(r))
     one_fold, dearest = sum(cheapest.values()), max(cheapest.values())
-    if n < 20_000 and 8 * one_fold <= 0.6 * core_seconds:
+    if n < 20_000 and 8 * one_fold <= EIGHT_FOLDS * core_seconds:
         folds = 8
-    elif 5 * (one_fold - dearest) <= 0.6 * core_seconds:
+    elif 5 * (one_fold - dearest) <= FIVE_FOLDS * core_seconds:
         folds = 5
     else:
         folds = 3 if n < 50_000 or 3 * one_fold <= 1.2 * core_seconds else 1

@@ -21,9 +21,10 @@ from emlyn.context import Context
 from emlyn.core.dataset import Dataset
 from emlyn.core.executor import ABANDONED, Executor, Job, Outcome, Reference, ThreadExecutor
 from emlyn.core.machine import busy_share, memory_left
-from emlyn.core.searching.costs import Costs, costs_of
+from emlyn.core.searching.costs import costs_of
 from emlyn.core.searching.proposals import Proposals
 from emlyn.core.searching.racing import ensemble_loss, hopeless, unlearned
+from emlyn.core.searching.schedule import Schedule
 from emlyn.core.searching.trials import Candidate, FoldResult, Past, Trials, answer, asked, learn, ready
 from emlyn.records.codec import digest
 from emlyn.records.journal import Entry
@@ -32,16 +33,9 @@ from emlyn.records.problem import Problem
 
 SERIAL_FROM = 5_000_000
 """Cells (rows x columns) from which one job at a time uses all threads; below, jobs run side by side with one thread each."""
-LIMIT_SHARE, LATE_SHARE = 0.4, 0.9
-"""Shares of the time left that one recipe may take, while a learner is still untried and after."""
-WORTH = 0.6
-"""Share of its expected time below which a fit would end half learned and is not begun; half of that where the expectation was never measured."""
-RESERVE = (0.4, 0.04)
-"""Seconds, and share of the search's time, kept for the ensemble."""
-REFIT_SHARE = 0.35
-"""Share of the search's time kept where members are learned once more on all rows."""
 MEMORY_SHARE = 0.8
 """Share of the memory left that running jobs may be expected to take."""
+SHORT_OF_TIME = "the time left would not have sufficed"
 PERFECT = 1e-9
 VARY_FROM = 5.0
 """Seconds left below which no variation is begun."""
@@ -123,31 +117,26 @@ class Race:
     """Loss of the ensemble so far."""
     asked: float = math.inf
     """When it was asked to stop."""
+    put_off: deque[Recipe] = field(default_factory=deque)
+    """Recipes too dear for their share of the time when it was their turn: begun when nothing else is left and they fit into what is."""
     unruly: set[str] = field(default_factory=set)
     """Learners that do not stop when they should: they are not begun again."""
 
     def __post_init__(self) -> None:
         data = self.trials.data
-        self.timed = self.plan.trials is None and math.isfinite(self.context.budget.seconds)
-        self.costs: Costs = costs_of(data, len(self.trials.folds), fixed=not self.timed, speed=self.plan.speed)
-        self.until = self._window()
+        folds, timed = len(self.trials.folds), self.plan.trials is None and math.isfinite(self.context.budget.seconds)
+        self.costs = costs_of(data, folds, fixed=not timed, speed=self.plan.speed)
+        self.schedule = Schedule.of(self.context.budget, self.plan, self.costs, folds, self.executor.workers)
+        self.timed = timed
         self.threads = max(1, self.plan.threads // self.executor.workers)
         self.shared: dict[int, Reference] = {}
         self.queue: deque[Recipe] = deque(self.plan.recipes)
         self.memory = memory_left(self.context.memory)
         self.learners: dict[str, Any] = {learner.name: learner for learner in plugins.collect("learners")}
 
-    def _window(self) -> float:
-        """Seconds since the run's start at which the last job must have ended."""
-        if not self.timed:
-            return math.inf
-        spent, end = self.context.budget.spent, self.context.budget.spent + self.context.budget.until("search")
-        room = end - spent
-        return end - max(RESERVE[0], (REFIT_SHARE if self.plan.refit else RESERVE[1]) * room)
-
     @property
     def left(self) -> float:
-        return self.until - self.context.budget.spent
+        return self.schedule.left
 
     def run(self) -> None:
         """Keep the workers busy until there is nothing to do, no time, or a wish to stop."""
@@ -204,28 +193,67 @@ class Race:
         """What is worth doing now: finish who survived, then the next recipe's fold 0. None when nothing can be begun."""
         if not self.timed and any(f.fold <= 0 for f in self.flying):
             return None
-        busy = {(f.candidate.recipe.name, f.fold) for f in self.flying}
-        for candidate in self.trials.candidates:
-            if candidate.status != "racing" or not candidate.results:
-                continue
-            missing = [k for k in range(len(self.trials.folds)) if k not in candidate.results and (candidate.recipe.name, k) not in busy]
-            if missing and not self._beside(candidate.recipe):
+        while (newcomer := self._newcomer()) and self._beside(newcomer):
+            if (flight := self._enter(newcomer)) is not None:
+                return flight
+        for candidate, missing in self._survivors():
+            if not self._beside(candidate.recipe):
                 return None
-            if missing and self._fits(candidate.recipe, len(missing)):
-                return self._submit(candidate, missing[0], len(missing))
-            if missing:
-                self._stop(candidate, "the time left would not have sufficed")
+            if self.timed and len(candidate.results) == 1 and self._let_go(candidate):
+                continue
+            if not self.trials.usable() or self.schedule.fits(candidate.recipe, len(missing)):
+                return self._submit(candidate, missing[0])
+            self._stop(candidate, SHORT_OF_TIME)
         if not self.timed and self.flying:
             return None
         while self.queue and self._beside(self.queue[0]):
-            candidate = Candidate(self.queue.popleft())
-            self.trials.candidates.append(candidate)
-            if reason := self._refused(candidate.recipe):
-                self._stop(candidate, reason)
-                continue
-            candidate.status = "racing"
-            return self._submit(candidate, 0, len(self.trials.folds))
-        return None if self.queue else self._vary()
+            if (flight := self._enter(self.queue[0])) is not None:
+                return flight
+        while not self.queue and self.put_off and self._beside(self.put_off[0]):
+            if (flight := self._enter(self.put_off[0])) is not None:
+                return flight
+        return None if self.queue or self.put_off else self._vary()
+
+    def _newcomer(self) -> Recipe | None:
+        """With a clock, and once there is a model: who is heard before anyone gets a second fold. A learner that nobody has tried, and whoever costs
+        next to nothing; so those who go on are chosen among all kinds, and a dear one is let go before it took its time."""
+        if not self.timed or self.first_s is None:
+            return None
+        tried = {c.recipe.learner for c in self.trials.candidates}
+        return next((r for r in self.queue if r.learner not in tried or self.schedule.cheap(r)), None)
+
+    def _survivors(self) -> list[tuple[Candidate, list[int]]]:
+        """Who is in the race with the folds that nobody has begun; with a clock those under way first, then the best."""
+        busy = {(f.candidate.recipe.name, f.fold) for f in self.flying}
+        folds = range(len(self.trials.folds))
+        found = [
+            (c, missing)
+            for c in self.trials.candidates
+            if c.status == "racing" and c.results and (missing := [k for k in folds if k not in c.results and (c.recipe.name, k) not in busy])
+        ]
+        if not self.timed or len(found) < 2:
+            return found
+        sign = -1 if self.trials.metric.direction == "maximize" else 1
+        started = {c.recipe.name for c, missing in found if len(missing) < len(folds) - 1}
+        return sorted(found, key=lambda t: (t[0].recipe.name not in started, sign * self.trials.score(t[0])[0]))
+
+    def _enter(self, recipe: Recipe) -> Flight | None:
+        """Take a recipe out of the queue, or of those put off, and begin its fold 0; None where it is refused."""
+        again = not self.queue
+        (self.put_off if again else self.queue).remove(recipe)
+        reason = self._impossible(recipe)
+        if not reason and self._too_dear(recipe):
+            if not again:
+                self.put_off.append(recipe)
+                return None
+            reason = SHORT_OF_TIME
+        candidate = Candidate(recipe)
+        self.trials.candidates.append(candidate)
+        if reason:
+            self._stop(candidate, reason)
+            return None
+        candidate.status = "racing"
+        return self._submit(candidate, 0)
 
     def _vary(self) -> Flight | None:
         """After the portfolio: a variation of what carries the ensemble, while that still brings something."""
@@ -237,22 +265,23 @@ class Race:
         self.proposals = self.proposals or Proposals(self.trials, self.context.seed)
         for _ in range(TRIES):
             recipe = self.proposals.propose()
-            if recipe is not None and not self._refused(recipe) and self._beside(recipe):
+            if recipe is not None and not self._impossible(recipe) and not self._too_dear(recipe) and self._beside(recipe):
                 candidate = Candidate(recipe, status="racing")
                 self.trials.candidates.append(candidate)
-                return self._submit(candidate, 0, len(self.trials.folds))
+                return self._submit(candidate, 0)
         return None
 
-    def _refused(self, recipe: Recipe) -> str:
-        """Why a recipe is not even begun."""
+    def _impossible(self, recipe: Recipe) -> str:
+        """Why a recipe will not be begun at any time; empty where it may be."""
         if recipe.learner in self.unruly:
             return f"{recipe.learner} did not stop when its time was over"
         if self.memory and recipe.learner != "baseline" and self._needs(recipe) > MEMORY_SHARE * self.memory:
             return f"it would take about {self._needs(recipe) / 2**30:.1f} GiB of memory, {self.memory / 2**30:.1f} are left"
-        worth = WORTH if self.costs.measured(recipe) else WORTH / 2
-        if self.timed and self.trials.usable() and worth * self.costs.expect(recipe) > self._limit(len(self.trials.folds)):
-            return "the time left would not have sufficed"
         return ""
+
+    def _too_dear(self, recipe: Recipe) -> bool:
+        """Would it end half learned within its share of the time?"""
+        return bool(self.trials.usable()) and self.schedule.too_dear(recipe, self._limit())
 
     def _needs(self, recipe: Recipe) -> int:
         return self.costs.memory(recipe, getattr(self.learners[recipe.learner], "bytes_per_cell", None))
@@ -262,27 +291,21 @@ class Race:
         taken = sum(self._needs(f.candidate.recipe) for f in self.flying)
         return not self.flying or not self.memory or taken + self._needs(recipe) <= MEMORY_SHARE * self.memory
 
-    def _limit(self, folds: int) -> float:
-        """Seconds each fold of a new recipe may take: two fifths of the time left while a learner is still untried, nearly all of it after."""
-        tried = {c.recipe.learner for c in self.trials.candidates if c.results}
-        share = LIMIT_SHARE if any(r.learner not in tried for r in self.queue) else LATE_SHARE
-        return max(0.2, share * self.left * min(self.executor.workers, folds) / folds)
+    def _limit(self) -> float:
+        """Seconds each fold of a new recipe may take."""
+        untried = {r.learner for r in self.queue} - {c.recipe.learner for c in self.trials.candidates}
+        promised = sum(self.costs.expect(c.recipe) * len(missing) for c, missing in self._survivors())
+        return self.schedule.limit(promised, len(untried), bool(self.queue))
 
-    def _fits(self, recipe: Recipe, folds: int) -> bool:
-        """May the folds that a survivor still lacks begin? Learners stop at their limit and keep what they have."""
-        if not self.timed or not self.trials.usable():
-            return True
-        return WORTH * self.costs.expect(recipe) * math.ceil(folds / self.executor.workers) <= self.left
-
-    def _submit(self, candidate: Candidate, fold: int, open_folds: int) -> Flight:
+    def _submit(self, candidate: Candidate, fold: int) -> Flight:
         recipe = candidate.recipe
         if candidate.results and (settled := candidate.results[min(candidate.results)].settled):
             recipe = replace(recipe, params={**recipe.params, **settled})
         seconds = math.inf
         if self.timed:
             if not candidate.results:
-                candidate.limit_s = self._limit(open_folds)
-            seconds = max(0.2, min((self.left - 0.1) / (1 + self._reading(recipe.learner)), candidate.limit_s))
+                candidate.limit_s = self._limit()
+            seconds = self.schedule.seconds(candidate.limit_s, self._reading(recipe.learner))
         job = Job(learn, (self.learners[recipe.learner], recipe, self._share(fold)), seconds, self.threads, self._seed(fold))
         return Flight(candidate, fold, self.executor.submit(job), self.context.budget.spent + OVERRUN * seconds + PATIENT)
 
@@ -318,7 +341,7 @@ class Race:
             self._stop(candidate, "the deadline came before it had learned more than a constant")
             return
         candidate.results[result.fold] = result
-        self.costs.learn(candidate.recipe, outcome.seconds)
+        self.schedule.learn(result, outcome.seconds)
         if self.past.keep is not None and candidate.recipe.learner != "baseline":  # learned anew in less time than storing it takes
             self.past.keep(result)
         self._judge(candidate)
@@ -337,13 +360,17 @@ class Race:
             else:
                 self._finish(candidate)
             return
-        if not self.timed and len(candidate.results) > 1:
-            return
+        if self.timed or len(candidate.results) == 1:
+            self._let_go(candidate)
+
+    def _let_go(self, candidate: Candidate) -> bool:
+        """Drop it where its rivals leave it no hope."""
         rivals = [c for c in self.trials.candidates if c.results and c.status in ("racing", "done")]
         if reason := hopeless(self.trials, candidate, rivals):
             candidate.status, candidate.note = "dropped", reason
             self._tell(candidate, reason)
             self._learned(candidate)
+        return bool(reason)
 
     def _finish(self, candidate: Candidate) -> None:
         candidate.status = "done"
@@ -382,7 +409,7 @@ class Race:
             **facts,
             best=self.best,
             metric=self.trials.metric.name,
-            left=None if math.isinf(self.until) else round(max(0.0, self.left), 1),
+            left=round(max(0.0, self.left), 1) if self.timed else None,
             tried=sum(c.status != "queued" for c in self.trials.candidates),
             planned=len(self.plan.recipes),
         )
@@ -414,11 +441,11 @@ class Race:
                 found = stored.get(FoldResult.key_of(recipe, fold.number))
                 if found is not None and len(found.prediction) == len(fold.positions):
                     candidate.results[fold.number] = found
-                    self.costs.learn(recipe, found.fit_s + found.predict_s)
+                    self.schedule.learn(found, found.fit_s + found.predict_s)
             if candidate.results:
                 if recipe in self.queue:
                     self.queue.remove(recipe)
-                candidate.limit_s = self._limit(len(self.trials.folds))
+                candidate.limit_s = self._limit()
                 self.trials.candidates.append(candidate)
                 self._judge(candidate)
         if self.past.further:
@@ -430,6 +457,10 @@ class Race:
         for candidate in self.trials.candidates:
             if candidate.status == "racing":
                 self._stop(candidate, "the search ended first")
+        for recipe in self.put_off:
+            candidate = Candidate(recipe)
+            self.trials.candidates.append(candidate)
+            self._stop(candidate, SHORT_OF_TIME)
         if self.context.cancel.is_set():
             why = "it was asked to stop"
         elif self._perfect():

@@ -21,6 +21,8 @@ from emlyn.records.problem import Problem
 METRICS = {"binary": "log_loss", "multiclass": "log_loss", "regression": "rmse"}
 ROWS = 160
 QUICK = Effort(seconds=0.5, threads=1, seed=0)
+CALM = Effort(seconds=10.0, threads=1, seed=0)
+"""Enough to learn something, also where a library loads first and the machine is busy."""
 
 
 def dirty_table(rows: int, seed: int = 0) -> Table:
@@ -123,7 +125,7 @@ class LearnerContract:
         fit, ask = data.take(np.arange(2 * ROWS)), data.take(np.arange(2 * ROWS, 3 * ROWS))
         assert fit.answers is not None
         assert ask.answers is not None
-        fitted = learner.fit(self.recipes(learner, task)[0], fit, None, QUICK)
+        fitted = learner.fit(self.recipes(learner, task)[0], fit, None, CALM)
         classes = len(problem_for(task).classes)
         prior = np.bincount(fit.answers.astype(np.int64), minlength=classes) / len(fit) if classes else fit.answers.mean()
         floor = metric(METRICS[task]).loss(ask.answers, np.full((len(ask), classes or 1), prior))
@@ -215,7 +217,7 @@ class LearnerContract:
     def test_contributions_add_up(self, learner: Learner, task: str) -> None:
         data = dataset_for(task)
         for recipe in self.recipes(learner, task)[:2]:
-            fitted: Any = learner.fit(recipe, data, None, QUICK)
+            fitted: Any = learner.fit(recipe, data, None, CALM)
             found = fitted.contributions(data) if hasattr(fitted, "contributions") else None
             if found is None:
                 continue

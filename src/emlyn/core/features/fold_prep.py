@@ -10,6 +10,7 @@ said (docs/decisions/0005-shadows.md).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from emlyn.core.dataset import Dataset
+from emlyn.core.dataset import Dataset, once
 from emlyn.core.features.prep import Matrix, encoded
 from emlyn.core.features.text_score import TextScore
 from emlyn.core.models.outcome import Outcome
@@ -170,21 +171,16 @@ class FoldPrep:
         if not wanted:
             return FoldPrep(), matrix
         assert fit.answers is not None
-        rng = np.random.default_rng(seed)
         weight = np.ones(len(fit)) if fit.weight is None else fit.weight
         targets = target_columns(outcome.targets(fit.answers), outcome)
-        prep, keys, aggregates = FoldPrep(), [], []
-        if wanted & set(MOST_KEPT):
-            sample = rng.permutation(len(matrix))[:RANKED_ON]
-            ranking = _Ranking(matrix, sample, targets[sample])
-            prep.pairs = ranking.arithmetic() if "arithmetic" in wanted else []
-            keys = ranking.crosses() if "crosses" in wanted else []
-            aggregates = ranking.aggregates() if "aggregates" in wanted else []
-            prep.ideas = ranking.ideas
+        mine = _digest(fit.units, targets, weight, seed)
+        folds = np.random.default_rng(seed).permutation(np.arange(len(matrix)) % INNER_FOLDS)
+        prep, keys, aggregates, fit_blocks = FoldPrep(), [], [], []
+        if ranked := tuple(kind for kind in MOST_KEPT if kind in wanted):
+            best, prep.ideas = once(fit, f"ranking:{mine}:{ranked}", lambda: _ranked(ranked, matrix, targets, seed))
+            prep.pairs, keys, aggregates = best.get("arithmetic", []), best.get("crosses", []), best.get("aggregates", [])
         if "target_encoding" in wanted:
             keys = [*((c,) for c, size in matrix.levels.items() if size > 2), *keys]
-        folds = rng.permutation(np.arange(len(matrix)) % INNER_FOLDS)
-        fit_blocks = []
         for key in keys:
             size = matrix.levels[key[-1]]
             prep.means.append(Means.learn(matrix.dense, key, size, targets, weight))
@@ -195,8 +191,13 @@ class FoldPrep:
             prep.means.append(Means.learn(matrix.dense, (category,), matrix.levels[category], values, weight, number))
             fit_blocks.append(prep.means[-1].dense(matrix.dense))
         if "text_score" in wanted and matrix.sparse is not None:
-            prep.text = TextScore.learn(matrix.sparse, targets, weight)
-            fit_blocks.append(TextScore.out_of_fold(matrix.sparse, targets, weight, folds))
+            terms = matrix.sparse
+            prep.text, scores = once(
+                fit,
+                f"text:{mine}",
+                lambda: (TextScore.learn(terms, targets, weight), TextScore.out_of_fold(terms, targets, weight, folds)),
+            )
+            fit_blocks.append(scores)
         return prep, prep._joined(matrix, fit_blocks)
 
     def matrix(self, data: Dataset) -> Matrix:
@@ -275,6 +276,21 @@ class FoldPrep:
             require(text.coefficients.ndim == 2 and text.coefficients.shape[1] == len(text.intercept), "text scores of uneven arrays")
         ideas = {str(kind): (int(kept), int(tried)) for kind, (kept, tried) in document.get("ideas", {}).items()}
         return FoldPrep(pairs, means, text, ideas)
+
+
+def _digest(units: np.ndarray, targets: np.ndarray, weight: np.ndarray, seed: int) -> str:
+    """Stands for what features of the fold are learned from; a teacher's answers to the same rows are other targets."""
+    made = hashlib.blake2b(str(seed).encode(), digest_size=16)
+    for array in (units, targets, weight):
+        made.update(np.ascontiguousarray(array).tobytes())
+    return made.hexdigest()
+
+
+def _ranked(kinds: tuple[str, ...], matrix: Matrix, targets: np.ndarray, seed: int) -> tuple[dict[str, list[Any]], dict[str, tuple[int, int]]]:
+    """Kind -> the candidates kept, and how many of how many were more than luck."""
+    sample = np.random.default_rng(seed + 1).permutation(len(matrix))[:RANKED_ON]
+    ranking = _Ranking(matrix, sample, targets[sample])
+    return {kind: getattr(ranking, kind)() for kind in kinds}, ranking.ideas
 
 
 def _both(matrix: Matrix, *features: int) -> tuple[int, ...]:

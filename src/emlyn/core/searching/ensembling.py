@@ -18,6 +18,8 @@ BAG_UNITS, BAG_CANDIDATES = 0.632, 0.5
 """Shares of the units and of the candidates that each bag sees."""
 BAGGED_BELOW = 3_000
 """Units up to which the weights are those of the bags alone; with n more they count for 3,000 / n, and one greedy pass for the rest."""
+CHECKED, PARTS, CHECK_BAGS, SURE = (500, 10_000), 5, 8, 2.0
+"""Units from and up to which bags and one pass are compared, parts of the units, bags in each, standard errors by which one pass must be better."""
 LEAST_WEIGHT = 0.04
 """Members below it cost time in every prediction and bring next to nothing: they are left out."""
 MOST_ROWS = 50_000
@@ -32,21 +34,49 @@ def greedy_weights(
     predictions: Sequence[np.ndarray], truth: np.ndarray, metric: Metric, weight: np.ndarray | None = None, seed: int = 0
 ) -> np.ndarray:
     """Weights (m,) over m candidates whose predictions (n, k) stand for the same n units; they add up to 1."""
-    m, n = len(predictions), len(truth)
+    n = len(truth)
     single = quick_weights(predictions, truth, metric, weight, seed)
-    if m == 1:
+    if len(predictions) == 1:
         return single
-    rng, bagged = np.random.default_rng(seed), np.zeros(m)
-    bags = max(4, min(BAGS, round(BAGS * 5_000 / n)))
+    share = min(1.0, BAGGED_BELOW / n)
+    if metric.per_unit is not None and CHECKED[0] <= n <= CHECKED[1] and _dominated(predictions, truth, metric, weight, seed):
+        share = 0.0
+    mixed = (1 - share) * single
+    if share:
+        mixed += share * _bagged(predictions, truth, metric, weight, seed, max(4, min(BAGS, round(BAGS * 5_000 / n))))
+    mixed[mixed < min(LEAST_WEIGHT, mixed.max())] = 0.0
+    return np.asarray(mixed / mixed.sum())
+
+
+def _bagged(
+    predictions: Sequence[np.ndarray], truth: np.ndarray, metric: Metric, weight: np.ndarray | None, seed: int, bags: int
+) -> np.ndarray:
+    """Mean weights (m,) of greedy passes over parts of the units and of the candidates."""
+    m, n = len(predictions), len(truth)
+    rng, made = np.random.default_rng(seed), np.zeros(m)
     for _ in range(bags):
         units = np.sort(rng.choice(n, min(MOST_ROWS, max(2, int(BAG_UNITS * n))), replace=False))
         few = rng.choice(m, max(2, int(np.ceil(BAG_CANDIDATES * m))), replace=False)
         part = None if weight is None else weight[units]
-        bagged[few] += _greedy([predictions[i][units] for i in few], truth[units], metric, part, BAG_STEPS) / bags
-    share = min(1.0, BAGGED_BELOW / n)
-    mixed = share * bagged + (1 - share) * single
-    mixed[mixed < min(LEAST_WEIGHT, mixed.max())] = 0.0
-    return np.asarray(mixed / mixed.sum())
+        made[few] += _greedy([predictions[i][units] for i in few], truth[units], metric, part, BAG_STEPS) / bags
+    return made
+
+
+def _dominated(predictions: Sequence[np.ndarray], truth: np.ndarray, metric: Metric, weight: np.ndarray | None, seed: int) -> bool:
+    """Is one greedy pass surely better than the bags on units that neither has seen?
+
+    Where one candidate is far ahead, bags that did not draw it give its weight away.
+    """
+    assert metric.per_unit is not None
+    part = np.random.default_rng(seed).permutation(len(truth)) % PARTS
+    gain = np.empty(len(truth))
+    for k in range(PARTS):
+        seen, asked = np.flatnonzero(part != k), np.flatnonzero(part == k)
+        inner = ([p[seen] for p in predictions], truth[seen], metric, None if weight is None else weight[seen])
+        bags, one = _bagged(*inner, seed, CHECK_BAGS), _greedy(*inner, STEPS)
+        held = [p[asked] for p in predictions]
+        gain[asked] = metric.per_unit(truth[asked], blend(held, bags)) - metric.per_unit(truth[asked], blend(held, one))
+    return bool(gain.mean() > SURE * gain.std() / np.sqrt(len(gain)))
 
 
 def quick_weights(

@@ -52,7 +52,7 @@ class Proposals:
         self.rng = np.random.default_rng(self.seed)
 
     def propose(self) -> Recipe | None:
-        """A new recipe, or None when no recipe of the ensemble has anything to vary."""
+        """A new recipe, or None when no recipe of the ensemble has anything to vary, or what was drawn has been tried."""
         bases = [c for c in self.trials.usable() if c.status == "done" and _numeric(c.recipe) and c.recipe.name not in self.asked]
         if not bases:
             return None
@@ -69,6 +69,8 @@ class Proposals:
                     if isinstance(value, int)
                     else trial.suggest_float(name, low, high, log=log)
                 )
+        if any(c.recipe.learner == base.learner and c.recipe.params == params and c.recipe.features == base.features for c in self.trials.candidates):
+            return None  # whole numbers of a small range come again
         stem = base.name.partition("~")[0]
         name = next(name for number in count(len(self.asked) + 1) if (name := f"{stem}~{number}") not in taken)
         self.asked[name] = (base.name, trial)

@@ -17,12 +17,12 @@ FEWEST = 300
 """Units below which nobody is let go: such folds say little and cost little."""
 SURE = 3.0
 """Standard errors by which a candidate must be worse, per unit and paired, before it is let go."""
-LEAST = 0.02
+LEAST = 0.01
 """Share of the best loss below which a difference is never a reason to let a candidate go."""
 
 LEAST_LEARNED = 1e-3
 """Share of a constant's loss that a fit which was cut short must have taken off."""
-TELLING = 0.05
+TELLING = 0.03
 """Weight in a greedy ensemble above which a candidate counts as diverse; below it is noise of the last steps."""
 
 
@@ -30,8 +30,10 @@ def hopeless(trials: Trials, candidate: Candidate, rivals: Sequence[Candidate]) 
     """Why this candidate deserves no further fold; empty when it does.
 
     It is let go when on the units it has answered it is worse than the best rival by three standard errors of the paired proper loss and by
-    2 % of it, and greedy selection among all of them gives it next to no weight.
+    1 % of it, and greedy selection among all of them gives it next to no weight.
     """
+    if (ideas := candidate.ideas()) and set(candidate.recipe.features) == set(ideas) and not any(kept for kept, _ in ideas.values()):
+        return "no made feature explains more than luck, so it is the recipe without them"
     rivals = [c for c in rivals if c is not candidate and set(candidate.results) <= set(c.results) and c.recipe.learner != "baseline"]
     if not rivals or candidate.recipe.learner == "baseline":
         return ""

@@ -1,6 +1,7 @@
 """Built-in learners: the contract, and what each promises beside it."""
 
 import importlib
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,7 +13,7 @@ from emlyn.core.dataset import rows_dataset
 from emlyn.core.features.prep import fit_encoder
 from emlyn.core.learner import Effort
 from emlyn.core.table import Table, number_column, text_column
-from emlyn.learners import trees
+from emlyn.learners import linear, trees
 from emlyn.learners.mlp import unsmoothed
 from emlyn.testing import LearnerContract
 from emlyn.testing.learners import problem_for
@@ -165,3 +166,20 @@ def test_lightgbm_answers_single_rows_in_several_threads_at_once():
     with ThreadPoolExecutor(8) as threads:
         alone = np.vstack(list(threads.map(fitted.predict, rows * 5)))
     np.testing.assert_allclose(alone, np.tile(together, (5, 1)), rtol=1e-12)
+
+
+def test_a_linear_model_keeps_time_to_learn_with_the_penalty_it_chose(monkeypatch):
+    """Choosing must not use up the seconds of a fit: what is left then is a constant."""
+    learner, data = built_in("linear"), gappy("binary")
+    asked = []
+    real = linear.descend
+
+    def slow(features, targets, weight, penalty, over, *rest, **more):
+        asked.append(over)
+        time.sleep(0.15)
+        return real(features, targets, weight, penalty, over, *rest, **more)
+
+    monkeypatch.setattr(linear, "descend", slow)
+    fitted = learner.fit(learner.recipes(problem_for("binary"), data)[0], data, None, Effort(1.5, 1, 0))
+    assert fitted.predict(data).std() > 0.1
+    assert asked[0] is not asked[-1], "the choice has a deadline of its own"

@@ -23,6 +23,10 @@ MOST_ROWS = 200_000
 """Rows learned from: a linear model gains little from more."""
 PENALTIES = (1.0, 0.1, 0.01, 0.001)
 """Times the mean squared length of a row over 10: strongest first, so that each fit starts from a simpler one."""
+USUAL = 2
+"""Place of the penalty taken where there is no time to choose one."""
+CHOICE = 0.5
+"""Share of the seconds that choosing the penalty may take: the rest is for learning with it."""
 
 
 class LinearModel:
@@ -48,7 +52,8 @@ class LinearModel:
         return found
 
     def fit(self, recipe: Recipe, fit: Dataset, watch: Dataset | None, effort: Effort) -> Fitted:
-        over = deadline(time.monotonic(), effort.seconds, effort.cancelled)
+        began = time.monotonic()
+        over, chosen_by = deadline(began, effort.seconds, effort.cancelled), deadline(began, CHOICE * effort.seconds, effort.cancelled)
         rng = np.random.default_rng(effort.seed)
         outcome = Outcome.learn(recipe.params, fit)
         used = fit if len(fit) <= MOST_ROWS else fit.take(np.sort(rng.choice(len(fit), MOST_ROWS, replace=False)))
@@ -61,7 +66,7 @@ class LinearModel:
         if outcome.regression and terms is None and dense.shape[1] <= 3_000:
             model, _ = ridge(dense.astype(np.float64), targets[:, 0], weight, np.logspace(-2, 5, 22))
         else:
-            model = choose_penalty(Features(dense, terms), targets, weight, rng, over)
+            model = choose_penalty(Features(dense, terms), targets, weight, rng, chosen_by, over)
         return FittedLinear(outcome, design, model, terms is not None)
 
     def load(self, parts: Mapping[str, bytes]) -> Fitted:
@@ -80,8 +85,13 @@ def _of_text(matrix: Matrix) -> frozenset[int]:
     return frozenset(j for j, source in enumerate(matrix.sources) if owners.issuperset(source))
 
 
-def choose_penalty(features: Features, targets: np.ndarray, weight: np.ndarray, rng: np.random.Generator, over: Callable[[], bool]) -> Linear:
-    """The penalty of least loss on inner held-out rows (three folds below 2,000 rows, one of a fifth above), then a fit on all rows."""
+def choose_penalty(
+    features: Features, targets: np.ndarray, weight: np.ndarray, rng: np.random.Generator, chosen_by: Callable[[], bool], over: Callable[[], bool]
+) -> Linear:
+    """The penalty of least loss on inner held-out rows (three folds below 2,000 rows, one of a fifth above), then a fit on all rows.
+
+    `chosen_by()` says when the choice must be made, `over()` when the fit must end.
+    """
     n = len(features)
     if n > features.dense.shape[1] or features.sparse is not None:
         turn = None
@@ -98,13 +108,13 @@ def choose_penalty(features: Features, targets: np.ndarray, weight: np.ndarray, 
         x, held = features.take(inner), features.take(asked)
         model, worse = None, 0
         for i, penalty in enumerate(penalties):
-            model = descend(x, targets[inner], weight[inner], penalty, over, model, most=60)
+            model = descend(x, targets[inner], weight[inner], penalty, chosen_by, model, most=60)
             losses[i] += loss_of(model, held, targets[asked], weight[asked])
             worse = worse + 1 if i and losses[i] > losses[i - 1] else 0
-            if over() or worse == 2:
+            if chosen_by() or worse == 2:
                 losses[i + 1 :] = np.inf
                 break
-    chosen = int(losses.argmin()) if len(folds) else 1
+    chosen = int(losses.argmin()) if len(folds) and not (chosen_by() and np.isinf(losses[USUAL])) else USUAL
     model = None
     for penalty in penalties[max(0, chosen - 2) : chosen + 1]:
         model = descend(features, targets, weight, penalty, over, model)

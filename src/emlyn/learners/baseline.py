@@ -90,7 +90,8 @@ def _telling(matrix: Matrix, targets: np.ndarray, weight: np.ndarray, until: flo
         if time.monotonic() > until:
             break
         codes = _codes(matrix.dense[:, j], _edges(matrix, j, BINS[-1]))
-        errors[j] = _error(targets, _means(codes, targets, weight, prior, int(codes.max()) + 1)[codes], weight)
+        fitted = _error(targets, _means(codes, targets, weight, prior, int(codes.max()) + 1)[codes], weight)
+        errors[j] = fitted * len(codes) / max(1, len(codes) - len(np.unique(codes)))  # many levels fit by luck
     return [int(j) for j in np.argsort(errors, kind="stable")[:LOOKED_AT] if np.isfinite(errors[j])]
 
 

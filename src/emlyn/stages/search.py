@@ -196,7 +196,7 @@ class Race:
         while (newcomer := self._newcomer()) and self._beside(newcomer):
             if (flight := self._enter(newcomer)) is not None:
                 return flight
-        for candidate, missing in self._survivors():
+        for candidate, missing in self._by_promise(self._survivors()):
             if not self._beside(candidate.recipe):
                 return None
             if self.timed and len(candidate.results) == 1 and self._let_go(candidate):
@@ -223,19 +223,21 @@ class Race:
         return next((r for r in self.queue if r.learner not in tried or self.schedule.cheap(r)), None)
 
     def _survivors(self) -> list[tuple[Candidate, list[int]]]:
-        """Who is in the race with the folds that nobody has begun; with a clock those under way first, then the best."""
+        """Who is in the race, with the folds that nobody has begun."""
         busy = {(f.candidate.recipe.name, f.fold) for f in self.flying}
         folds = range(len(self.trials.folds))
-        found = [
+        return [
             (c, missing)
             for c in self.trials.candidates
             if c.status == "racing" and c.results and (missing := [k for k in folds if k not in c.results and (c.recipe.name, k) not in busy])
         ]
+
+    def _by_promise(self, found: list[tuple[Candidate, list[int]]]) -> list[tuple[Candidate, list[int]]]:
+        """With a clock those under way first, then the best; without one in the order of the plan."""
         if not self.timed or len(found) < 2:
             return found
-        sign = -1 if self.trials.metric.direction == "maximize" else 1
-        started = {c.recipe.name for c, missing in found if len(missing) < len(folds) - 1}
-        return sorted(found, key=lambda t: (t[0].recipe.name not in started, sign * self.trials.score(t[0])[0]))
+        sign, whole = -1 if self.trials.metric.direction == "maximize" else 1, len(self.trials.folds)
+        return sorted(found, key=lambda t: (len(t[1]) == whole - 1, sign * self.trials.score(t[0])[0]))
 
     def _enter(self, recipe: Recipe) -> Flight | None:
         """Take a recipe out of the queue, or of those put off, and begin its fold 0; None where it is refused."""

@@ -3,6 +3,7 @@
 import math
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -206,3 +207,35 @@ def test_one_holdout_of_the_latest_rows_is_fold_0():
         found = search(Plan(recipes, 1, threads=1, trials=2), data, toys.binary_problem(split=toys.FORWARD), toys.context())
     assert all(c.status == "done" and list(c.results) == [0] for c in found.candidates)
     assert found.folds[0].fit.time.max() < found.folds[0].ask.time.min()
+
+
+@pytest.mark.parametrize(("kept", "status"), [(0, "dropped"), (2, "done")])
+def test_made_features_that_are_all_luck_make_no_second_candidate(kept, status):
+    """Where no sum or ratio explains more than luck, the recipe with them is the one without: it goes after its first fold."""
+
+    class Made(toys.Ridge):
+        def recipes(self, problem, data):
+            return [Recipe("plain", "ridge", {"columns": 2}), Recipe("made", "ridge", {"columns": 2}, ("arithmetic",))]
+
+        def fit(self, recipe, fit, watch, effort):
+            found = super().fit(recipe, fit, watch, effort)
+            if recipe.features:
+                found.prep = SimpleNamespace(ideas={"arithmetic": (kept, 30)})
+            return found
+
+    found = by_name(run([Made()]))
+    assert found["made"].status == status
+    assert found["plain"].status == "done"
+
+
+def test_no_variation_comes_twice():
+    """Whole numbers of a small range come again and again; each is learned once."""
+
+    class Few(toys.Ridge):
+        def recipes(self, problem, data):
+            return [Recipe("few", "ridge", {"columns": 99, "depth": 5})]
+
+    found = run([Few()], seconds=20)
+    tried = [c.recipe.params["depth"] for c in found.candidates]
+    assert len(tried) > 1
+    assert len(tried) == len(set(tried))

@@ -1,9 +1,9 @@
 """Search: an anytime race of recipes over shared folds. Stops at the deadline, when asked, or when nothing more can be gained.
 
-Fold 0 of every kind first; who survives it gets the other folds, the best first; a recipe that cannot finish in time is put off, and boosters stop at
-their limit and keep what they learned. With a number of trials instead of a time limit nothing depends on a clock or on how many workers there are: one recipe
-is tried after another, its folds side by side, and it is judged after its first fold and after its last; so the same recipes are selected run after
-run, here or on a cluster.
+Fold 0 of every kind first; who survives it gets the other folds, the best first; a recipe that cannot finish in time is put off, and boosters
+stop at their limit and keep what they learned. With a number of trials instead of a time limit nothing depends on a clock or on how many workers
+there are: one recipe is tried after another, its folds side by side, and is judged after its first fold and after its last; so the same recipes are
+selected run after run, here or on a cluster.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ class Race:
     # what to do next
 
     def _next(self) -> Flight | None:
-        """What is worth doing now: hear who was not, finish who survived, then the next recipe, then what was put off. None when nothing can be begun."""
+        """What is worth doing now: hear newcomers, finish survivors, then the next recipe, then those put off. None when nothing can be begun."""
         if not self.timed and any(f.fold <= 0 for f in self.flying):
             return None
         while (newcomer := self._newcomer()) and self._beside(newcomer):

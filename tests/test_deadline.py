@@ -150,3 +150,14 @@ def test_with_little_memory_fewer_rows_are_learned_from_and_it_is_said():
     said = [e.message for e in seen if "drawn evenly" in e.message]
     assert said
     assert "of 6,000 rows" in said[0]
+
+
+def test_a_shell_that_becomes_the_command_costs_no_budget():
+    """`sh -c "install && emlyn train"` turns into the last command, with its age: the seconds before are not ours."""
+    code = "import time; from emlyn.doors.cli import LOADED; from emlyn.core.machine import process_age; print(process_age(LOADED))"
+    said = {}
+    for before in (0, 7):
+        shell = ["bash", "-c", f"sleep {before}; exec {sys.executable} -c '{code}'"]
+        said[before] = float(subprocess.run(shell, capture_output=True, text=True, check=True, timeout=60).stdout)
+    assert 0 < said[0] < 7
+    assert said[7] < 7

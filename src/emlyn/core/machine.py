@@ -58,6 +58,10 @@ def memory_left(limit: int) -> int:
     return max(min(rooms, default=0), LEAST_MEMORY if rooms else 0)
 
 
+MOST_START = 5.0
+"""Seconds that an interpreter takes at most to begin."""
+
+
 def busy_share(pause: float = 0.05) -> float:
     """Share of all cores that are busy over the next `pause` seconds, our own work counted; 0.0 where the system does not tell."""
     before = _cpu_ticks()
@@ -73,13 +77,19 @@ def _cpu_ticks() -> list[int]:
     return [int(t) for t in first[1:]] if first[:1] == ["cpu"] else []
 
 
-def process_age() -> float:
-    """Seconds since this process began, interpreter start included; 0.0 where the system does not tell."""
+def process_age(loaded: float) -> float:
+    """Seconds since this program began, interpreter start included; since `loaded` (monotonic, our first line) where the system does not tell.
+
+    `sh -c "one && two"` becomes its last command: the process is then as old as the shell. No interpreter takes `MOST_START` to come to our first
+    line, so such a process is as old as that line.
+    """
+    since = time.monotonic() - loaded
     stat = _read(Path("/proc/self/stat"))
     if not stat or not hasattr(time, "CLOCK_BOOTTIME"):
-        return 0.0
+        return since
     ticks = int(stat.rsplit(")", 1)[1].split()[19])
-    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"))
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    return age if since <= age <= since + MOST_START else since
 
 
 def package_versions() -> dict[str, str]:

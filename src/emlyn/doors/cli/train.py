@@ -68,7 +68,7 @@ def train(
 def train_and_show(data: str, said: dict[str, Any], json: bool) -> None:
     """Run the main job with progress on stderr and the result on stdout."""
     from emlyn.core.machine import process_age
-    from emlyn.doors.cli import progress, show
+    from emlyn.doors.cli import LOADED, progress, show
     from emlyn.doors.options import train_options
     from emlyn.doors.session import Session
     from emlyn.report.words import natural_frequencies
@@ -76,7 +76,7 @@ def train_and_show(data: str, said: dict[str, Any], json: bool) -> None:
     options = train_options(said)
     view = progress.watch(options.budget, quiet=json)
     try:
-        with Session(options, view, started_ago=process_age()) as session:
+        with Session(options, view, started_ago=process_age(LOADED)) as session:
             result, trained = session.train(data)
     finally:
         view.close()

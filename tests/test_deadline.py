@@ -154,7 +154,7 @@ def test_with_little_memory_fewer_rows_are_learned_from_and_it_is_said():
 
 def test_a_shell_that_becomes_the_command_costs_no_budget():
     """`sh -c "install && emlyn train"` turns into the last command, with its age: the seconds before are not ours."""
-    code = "import time; from emlyn.doors.cli import LOADED; from emlyn.core.machine import process_age; print(process_age(LOADED))"
+    code = "import time; from emlyn.doors import LOADED; from emlyn.core.machine import process_age; print(process_age(LOADED))"
     said = {}
     for before in (0, 7):
         shell = ["bash", "-c", f"sleep {before}; exec {sys.executable} -c '{code}'"]

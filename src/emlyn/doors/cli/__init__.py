@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
-LOADED = time.monotonic()
-"""When the interpreter had begun: a shell that turned into this process may have run other commands before."""
-
 
 def main() -> None:
     """Entry point of the `emlyn` script and of `python -m emlyn`."""

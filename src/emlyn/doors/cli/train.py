@@ -68,7 +68,8 @@ def train(
 def train_and_show(data: str, said: dict[str, Any], json: bool) -> None:
     """Run the main job with progress on stderr and the result on stdout."""
     from emlyn.core.machine import process_age
-    from emlyn.doors.cli import LOADED, progress, show
+    from emlyn.doors import LOADED
+    from emlyn.doors.cli import progress, show
     from emlyn.doors.options import train_options
     from emlyn.doors.session import Session
     from emlyn.report.words import natural_frequencies

@@ -76,6 +76,7 @@ def _dominated(predictions: Sequence[np.ndarray], truth: np.ndarray, metric: Met
         bags, one = _bagged(*inner, seed, CHECK_BAGS), _greedy(*inner, STEPS)
         held = [p[asked] for p in predictions]
         gain[asked] = metric.per_unit(truth[asked], blend(held, bags)) - metric.per_unit(truth[asked], blend(held, one))
+    gain *= 1.0 if weight is None else weight / weight.mean()
     return bool(gain.mean() > SURE * gain.std() / np.sqrt(len(gain)))
 
 

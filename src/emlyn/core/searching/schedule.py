@@ -41,7 +41,7 @@ class Schedule:
 
     @staticmethod
     def of(budget: Budget, plan: Plan, costs: Costs, folds: int, workers: int) -> Schedule:
-        timed = plan.trials is None and math.isfinite(budget.seconds)
+        timed = not costs.fixed
         room = budget.until("search") if timed else math.inf
         until = budget.spent + room - max(RESERVE[0], (REFIT_SHARE if plan.refit else RESERVE[1]) * room) if timed else math.inf
         return Schedule(budget, costs, folds, workers, timed, until)

@@ -65,6 +65,24 @@ def test_the_same_numbers_after_loading(model, table, shape):
         np.testing.assert_allclose(before.probabilities, model.predict(to_table(table.head(5))).probabilities)
 
 
+@pytest.mark.parametrize("rows", [3, 300])
+def test_models_that_answer_side_by_side_say_the_same(model, table, rows):
+    raw, alone = to_table(table.head(rows)), Model.load(model.save())
+    assert sum(len(member.fitted) for member in alone.members) > 1
+    np.testing.assert_array_equal(replace(alone, threads=4).predict(raw).probabilities, alone.predict(raw).probabilities)
+
+
+def test_a_model_that_cannot_answer_is_heard_of_side_by_side_too(model, table):
+    class Broken:
+        def predict(self, data, steps=None):
+            raise ModelError("broken")
+
+    first = model.members[0]
+    broken = replace(model, members=(replace(first, fitted=(*first.fitted, Broken())), *model.members[1:]), threads=2)
+    with pytest.raises(ModelError, match="broken"):
+        broken.predict(to_table(table))
+
+
 def test_one_record_is_the_row(model, table):
     record = table.iloc[3].to_dict()
     np.testing.assert_allclose(model.predict_one(record), model.predict(to_table(table.iloc[[3]])).probabilities[0])

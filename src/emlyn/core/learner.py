@@ -39,7 +39,10 @@ class Fitted(Protocol):
     """Loss on the watch rows after each step (proper score of the task), or None."""
 
     def predict(self, data: Dataset, steps: int | None = None) -> np.ndarray:
-        """Answers for the dataset's units: (units, classes) probabilities or (units, 1) numbers, float64. Any input row gets an answer."""
+        """Answers for the dataset's units: (units, classes) probabilities or (units, 1) numbers, float64. Any input row gets an answer.
+
+        Models of one ensemble may be asked at the same time, each by one thread.
+        """
 
     def save(self) -> dict[str, bytes]:
         """Named parts, JSON, npz or the library's own text or binary format. Nothing that can run code."""

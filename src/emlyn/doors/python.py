@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from emlyn import engineer
 from emlyn.core.dataset import rows_dataset
 from emlyn.core.explainer import pushes_of, reasons, reasons_from
 from emlyn.core.exporter import Exportable
+from emlyn.core.machine import usable_cores
 from emlyn.core.models import model as core_model
 from emlyn.core.reader import read
 from emlyn.core.storing import approvals, registry
@@ -170,7 +172,7 @@ class Model:
             approval = approvals.approved(store, self.version.digest)
         opened = registry.load(self.version)
         self.reference = f"{self.version.name}:{self.version.version}" if self.version.version else reference
-        model = core_model.Model.load(opened.under("model/"))
+        model = replace(core_model.Model.load(opened.under("model/")), threads=usable_cores())
         self.model = model.with_contract(approval.contract) if approval else model
         self.evidence = from_json(opened.parts["evidence.json"], Evidence)
 

@@ -55,7 +55,8 @@ def ensemble(trials: Trials, data: Dataset, problem: Problem, context: Context, 
     if not candidates:
         raise Interrupted("stopped before there was a model")
     data, limit = ready(data, context.seed), trials.plan.max_latency
-    empty = Model(problem, (), trials.width, data.shared.get("encoder"), contract or Contract(()), bounds=_bounds(data, problem))
+    encoder, bounds = data.shared.get("encoder"), _bounds(data, problem)
+    empty = Model(problem, (), trials.width, encoder, contract or Contract(()), bounds=bounds, threads=context.threads)
     if limit is None:
         choice = _choose(candidates, trials)
         model = _model(empty, choice, {c.recipe.name: _member(c, trials, data, context) for c in choice.candidates})

@@ -96,11 +96,20 @@ class Means:
         if len(self.key) == 2:
             code = cells[self.key[1]]
             key = -1 if key < 0 or code != code else key * self.size + int(code)
-        at = int(self.known.searchsorted(key))
-        seen = at < len(self.known) and self.known.item(at) == key
-        if self.number >= 0:
-            return [row[self.number] - (self.means[at, 0] if seen else self.overall[0])]
-        return [*(self.means[at] if seen else self.overall).tolist(), self.counts.item(at) if seen else 0.0]
+        found = self._by_key.get(key, self._elsewhere)
+        return found if self.number < 0 else [row[self.number] - found[0]]
+
+    @cached_property
+    def _by_key(self) -> dict[int, list[Any]]:
+        """Key -> its means, and the logarithm of its rows behind target means: for one row a lookup beats a search."""
+        return dict(zip(self.known.tolist(), (self._found(self.means[at], self.counts[at]) for at in range(len(self.known))), strict=True))
+
+    @cached_property
+    def _elsewhere(self) -> list[Any]:
+        return self._found(self.overall, np.float32(0))
+
+    def _found(self, means: np.ndarray, count: np.float32) -> list[Any]:
+        return list(means) if self.number >= 0 else [*means.tolist(), float(count)]
 
     def dense(self, dense: np.ndarray) -> np.ndarray:
         at, seen = self.places(dense)

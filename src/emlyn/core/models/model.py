@@ -26,7 +26,7 @@ from emlyn.records.problem import Problem
 
 FORMAT = 1
 SIDE_BY_SIDE = 250
-"""Rows from which fold models answer side by side; for fewer, handing out the work costs more than it saves."""
+"""Rows from which fold models answer side by side: a round number, so that one row and small requests start no threads."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from emlyn.core.judging import intervals
 from emlyn.core.judging.intervals import FEWEST_EVENTS, difference_of_proportions, measure, paired_difference, proportion
 from emlyn.core.judging.metrics import metric
+from emlyn.core.judging.ranks import false_discovery
 from emlyn.core.judging.reliability import calibration_measures
 from emlyn.core.searching.ensembling import blend, greedy_weights
 from emlyn.core.searching.selection import OutOfFold, corrected
@@ -211,3 +214,8 @@ def test_folds_without_a_class_count_for_nothing() -> None:
     score = np.r_[np.zeros(5), np.tile([0.2, 0.8], 50)]
     assert intervals.area_over_folds(y, np.column_stack([1 - score, score]), None, None, fold).value == 1.0
     assert intervals.area_over_folds(y[:5], np.full((5, 2), 0.5), None, None, fold[:5]).value is None
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_false_discovery_rates_are_those_of_scipy(p: list[float]) -> None:
+    assert false_discovery(np.array(p)) == pytest.approx(stats.false_discovery_control(p))

@@ -11,8 +11,8 @@ import numpy as np
 
 from emlyn.checks._say import Looked, found, given, listed, looked_at, repair, words, words_of
 from emlyn.core.auditing.probe import column_strengths
-from emlyn.core.auditing.ranks import average_ranks
 from emlyn.core.check import Check, Material, Outcome, outcome
+from emlyn.core.judging.ranks import average_ranks
 from emlyn.plugins import hook
 from emlyn.records.finding import Effect, Finding, Question
 from emlyn.records.repair import Repair

@@ -6,10 +6,10 @@ import numpy as np
 
 from emlyn.checks._say import Looked, answer_share, found, given, listed, looked_at, percent, repair
 from emlyn.core.auditing.probe import Strength, column_strengths
-from emlyn.core.auditing.ranks import rank_correlation
 from emlyn.core.check import Check, Material, Outcome, example_rows, outcome
 from emlyn.core.dataset import rows_dataset
 from emlyn.core.judging.metrics import auc
+from emlyn.core.judging.ranks import rank_correlation
 from emlyn.core.table import Column, Table
 from emlyn.plugins import hook
 from emlyn.records.finding import Effect, Finding, Question

@@ -23,8 +23,8 @@ from emlyn.checks._say import (
     words,
     words_of,
 )
-from emlyn.core.auditing.ranks import rank_correlation
 from emlyn.core.check import Check, Material, Outcome, example_rows, outcome
+from emlyn.core.judging.ranks import rank_correlation
 from emlyn.plugins import hook
 from emlyn.records.finding import Effect
 

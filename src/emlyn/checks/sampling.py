@@ -8,10 +8,10 @@ import numpy as np
 
 from emlyn.checks._say import answer_share, found, given, listed, percent, two_sided
 from emlyn.core.auditing.probe import Probe, column_strengths, standard
-from emlyn.core.auditing.ranks import rank_correlation
 from emlyn.core.check import Check, Material, Outcome, outcome
 from emlyn.core.dataset import rows_dataset
 from emlyn.core.judging.intervals import roc_area
+from emlyn.core.judging.ranks import rank_correlation
 from emlyn.core.splits import TWINS
 from emlyn.core.table import Column, Table
 from emlyn.plugins import hook

@@ -21,9 +21,9 @@ from emlyn.checks._say import (
     words,
     words_of,
 )
-from emlyn.core.auditing.ranks import average_ranks, rank_correlation
 from emlyn.core.auditing.structure import find_entities
 from emlyn.core.check import Check, Material, Outcome, example_rows, outcome
+from emlyn.core.judging.ranks import average_ranks, rank_correlation
 from emlyn.core.splits import TWINS, count_twins, make_folds, twin_codes
 from emlyn.core.table import row_hashes
 from emlyn.plugins import hook
@@ -236,7 +236,7 @@ def _new_places(m: Material, name: str, codes: np.ndarray) -> tuple[float, float
     """The probe's score without this column, with rows parted as they are and with whole places held out; None where it cannot be told."""
     probe, problem = m.probe, given(m.problem)
     names = tuple(f for f in problem.features if f != name)
-    if probe is None or m.seconds <= 0 or not any(given(m.table)[f].kind != "text" for f in names):
+    if probe is None or m.seconds <= probe.start_s or not any(given(m.table)[f].kind != "text" for f in names):
         return None
     here = codes[probe.data.units].astype(np.int64)
     sizes = np.unique(here[here >= 0], return_counts=True)[1]

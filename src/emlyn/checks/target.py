@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from emlyn.checks._say import found, given, listed, number, percent
-from emlyn.core.auditing.ranks import rank_correlation
 from emlyn.core.check import Check, Material, Outcome, example_rows, outcome
 from emlyn.core.judging.metrics import auc
+from emlyn.core.judging.ranks import rank_correlation
 from emlyn.core.splits import twin_codes
 from emlyn.plugins import hook
 from emlyn.records.finding import Effect

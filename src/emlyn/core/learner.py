@@ -52,7 +52,8 @@ class Learner(Protocol):
     """Stateless: settings travel in the recipe, what was learned in the fitted model.
 
     A learner may also say `bytes_per_cell`, a float: what a fit takes per cell of the encoded table. Without, 16 are expected; what would not fit
-    into the memory that is left is not begun.
+    into the memory that is left is not begun. And `libraries`, modules that a fit needs and that are slow to load: they are loaded before the
+    first fit is timed.
     """
 
     name: str

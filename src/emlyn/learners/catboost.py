@@ -36,6 +36,7 @@ class CatBoost:
     name = "catboost"
     tasks = ("binary", "multiclass", "regression")
     packages = ("catboost",)
+    libraries = ("catboost",)
 
     def missing(self) -> str:
         # found, not loaded: loading it takes longer than the first models of a small table

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import importlib.util
+import sys
 import time
 import weakref
 from collections.abc import Mapping, Sequence
@@ -92,12 +94,13 @@ class LightGBM:
     name = "lightgbm"
     tasks = ("binary", "multiclass", "regression")
     packages = ("lightgbm",)
+    libraries = ("lightgbm",)
 
     def missing(self) -> str:
-        try:
-            importlib.import_module("lightgbm")
-        except ImportError:
+        if importlib.util.find_spec("lightgbm") is None:
             return "the package lightgbm is not installed"
+        try:  # found, not loaded: with all that comes along, loading it takes longer than the first models of a small table
+            ctypes.CDLL("libgomp.so.1") if sys.platform == "linux" else importlib.import_module("lightgbm")
         except OSError as error:
             return f"LightGBM needs the system library libgomp ({error})"
         return ""

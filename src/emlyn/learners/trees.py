@@ -33,6 +33,7 @@ class ExtraTrees:
     name = "trees"
     tasks = ("binary", "multiclass", "regression")
     packages = ("scikit-learn",)
+    libraries = ("sklearn.ensemble",)
 
     def missing(self) -> str:
         return ""

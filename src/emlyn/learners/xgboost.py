@@ -31,6 +31,7 @@ class XGBoost:
     name = "xgboost"
     tasks = ("binary", "multiclass", "regression")
     packages = ("xgboost-cpu", "xgboost")
+    libraries = ("xgboost",)
     """Either will do: which of them is installed is what a bill of materials lists."""
 
     def missing(self) -> str:

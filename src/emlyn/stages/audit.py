@@ -145,7 +145,7 @@ class _Bench:
 
     def score(self) -> None:
         """The receipt: honest and naive score, each quarantined column in and out, each repair before and after, the shuffled canary."""
-        if self.material.probe is None or self.time_left() <= 0:
+        if self.material.probe is None or self.time_left() <= self.material.probe.start_s:
             return
         if not any(c.kind != "text" for n, c in self.material.table.items() if n in self.problem.features):  # type: ignore[union-attr]
             self.left_out.append("scores: the probe cannot read free text")

@@ -165,7 +165,7 @@ def _widened(evaluation: Evaluation, factor: float) -> Evaluation:
         low, high = (gain.value + factor * (v - gain.value) for v in (gain.low, gain.high))
         gain = replace(gain, low=low, high=high, method=f"{gain.method}; {factor:.2f} times as wide {why}")
         told = sections["comparison"]
-        p = None if told["p"] is None else float(2 * scipy.stats.norm.sf(scipy.stats.norm.isf(told["p"] / 2) / factor))
+        p = None if told["p"] is None else float(2 * scipy.special.ndtr(scipy.special.ndtri(told["p"] / 2) / factor))
         text = _difference_words(gain, metric(told["metric"]), told["against"])
         sections["comparison"] = {**told, "p": p, "difference": _plain(gain), "sentence": text}
     return replace(evaluation, metrics=metrics, comparison=gain, sections=sections)

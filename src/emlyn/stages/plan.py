@@ -19,7 +19,6 @@ from emlyn.records.options import TrainOptions
 from emlyn.records.plan import Plan, Recipe
 from emlyn.records.problem import Problem, SplitRule
 
-FEW = 300
 EIGHT_FOLDS, FIVE_FOLDS = 0.35, 0.6
 """Shares of the time that a first round of learners may take on so many folds: what is left buys more recipes."""
 LEAST_SAMPLE = 1_000
@@ -115,7 +114,6 @@ def fold_count(data: Dataset, rule: SplitRule, recipes: tuple[Recipe, ...], core
         folds = 5
     else:
         folds = 3 if n < 50_000 or 3 * one_fold <= 1.2 * core_seconds else 1
-    folds = max(folds, 8) if n < FEW else folds
     why = f"{n:,} units, about {one_fold:.1f} s for one fold of a first round of learners"
     groups = None if data.group is None else len(np.unique(data.group))
     if groups is not None and groups < folds:

@@ -9,6 +9,7 @@ selected run after run, here or on a cluster.
 from __future__ import annotations
 
 import math
+import sys
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
@@ -41,6 +42,8 @@ VARY_FROM = 5.0
 """Seconds left below which no variation is begun."""
 TRIES = 5
 """Variations drawn before it is taken for granted that none fits into the time left."""
+LOADING = 1.5
+"""Seconds that a learner's libraries may take to load: with less left it is not begun."""
 PATIENCE = 15
 LEAST_GAIN = 0.05
 POLL = 0.2
@@ -283,7 +286,8 @@ class Race:
 
     def _too_dear(self, recipe: Recipe) -> bool:
         """Would it end half learned within its share of the time?"""
-        return bool(self.trials.usable()) and self.schedule.too_dear(recipe, self._limit())
+        unloaded = any(library not in sys.modules for library in getattr(self.learners[recipe.learner], "libraries", ()))
+        return bool(self.trials.usable()) and self.schedule.too_dear(recipe, self._limit(), LOADING if unloaded and self.timed else 0.0)
 
     def _needs(self, recipe: Recipe) -> int:
         return self.costs.memory(recipe, getattr(self.learners[recipe.learner], "bytes_per_cell", None))
@@ -343,7 +347,7 @@ class Race:
             self._stop(candidate, "the deadline came before it had learned more than a constant")
             return
         candidate.results[result.fold] = result
-        self.schedule.learn(result, outcome.seconds)
+        self.schedule.learn(result, result.fit_s + result.predict_s)
         if self.past.keep is not None and candidate.recipe.learner != "baseline":  # learned anew in less time than storing it takes
             self.past.keep(result)
         self._judge(candidate)

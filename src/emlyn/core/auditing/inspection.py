@@ -13,6 +13,7 @@ from emlyn.core.auditing.probe import Probe
 from emlyn.core.auditing.structure import answers_column, time_seconds, typed
 from emlyn.core.check import Check, Material, Outcome
 from emlyn.core.dataset import rows_dataset
+from emlyn.core.judging.ranks import false_discovery
 from emlyn.core.splits import TWINS, twin_codes
 from emlyn.core.table import Column, Table
 from emlyn.records.data_card import DataCard
@@ -143,6 +144,9 @@ def inspect(
         if seconds_left() <= 0:
             left_out.append(f"{check.name}: no time left for it")
             continue
+        if "probe" in check.needs and seconds_left() < found.probe.start_s:
+            left_out.append(f"{check.name}: no time left for the quick model that it asks")
+            continue
         outcome, cost, error = _run(check, replace(found, seconds=seconds_left()))
         if outcome is None:
             left_out.append(f"{check.name}: could not look ({error[:200]})")
@@ -174,6 +178,4 @@ def _turn(check: Check) -> tuple[bool, int]:
 
 def discoveries(p_values: Mapping[str, float], rate: float) -> set[str]:
     """The names kept at this false-discovery rate (Benjamini, Hochberg 1995)."""
-    names = sorted(p_values, key=lambda name: p_values[name])
-    passed = [i for i, name in enumerate(names, 1) if p_values[name] <= rate * i / len(names)]
-    return set(names[: passed[-1]]) if passed else set()
+    return {name for name, found in zip(p_values, false_discovery(np.array(list(p_values.values()))), strict=True) if found <= rate}

@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
-from emlyn.core.auditing.ranks import rank_correlation
+from emlyn.core.judging.ranks import rank_correlation
 from emlyn.core.table import Column, Table
 from emlyn.records.data_card import CrossRule
 

@@ -11,10 +11,10 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import scipy  # its parts load when first used
 
 from emlyn.core.judging.answers import Answers
 from emlyn.core.judging.intervals import difference_of_proportions, mean_of, proportion, ratio_of_proportions, share
+from emlyn.core.judging.ranks import false_discovery
 from emlyn.core.judging.reliability import observed_expected
 from emlyn.core.table import Column
 from emlyn.core.wording import number, percent
@@ -62,7 +62,7 @@ def fairness_section(answers: Answers, groups: Mapping[str, np.ndarray], positiv
     columns = [_column(answers, name, labels.astype(str), positive if binary else "", seed) for name, labels in groups.items()]
     gaps = [g for c in columns for g in c["gaps"]]
     if gaps:
-        for gap, p in zip(gaps, scipy.stats.false_discovery_control([g["p"] for g in gaps]), strict=True):
+        for gap, p in zip(gaps, false_discovery(np.array([g["p"] for g in gaps])), strict=True):
             gap |= _judged(gap, float(p))
     shown = [g for g in gaps if g["verdict"] == "gap shown"]
     unsure = [g for g in gaps if g["verdict"] == "cannot tell"]

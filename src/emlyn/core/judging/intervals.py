@@ -9,7 +9,7 @@ import functools
 from collections.abc import Callable
 
 import numpy as np
-import scipy  # its parts load when first used
+import scipy  # its parts load when first used; scipy.stats takes half a second, so distributions come from scipy.special
 
 from emlyn.core.judging.influence import influence, of_mean
 from emlyn.core.judging.metrics import Metric, auc
@@ -77,10 +77,8 @@ def ratio_of_proportions(hits_a: int, n_a: int, hits_b: int, n_b: int, *, level:
 def rate(count: int, exposure: float, *, level: float = 0.95) -> Measure:
     """Events per unit of exposure, exact for Poisson counts (Garwood 1936)."""
     tail = (1 - level) / 2
-    low = scipy.stats.chi2.ppf(tail, 2 * count) / 2 if count else 0.0
-    return Measure(
-        count / exposure, float(low / exposure), float(scipy.stats.chi2.ppf(1 - tail, 2 * count + 2) / 2 / exposure), count, "exact Poisson"
-    )
+    low = scipy.special.chdtri(2 * count, 1 - tail) / 2 if count else 0.0
+    return Measure(count / exposure, float(low / exposure), float(scipy.special.chdtri(2 * count + 2, tail) / 2 / exposure), count, "exact Poisson")
 
 
 def mean_of(losses: np.ndarray, weight: np.ndarray | None = None, cluster: np.ndarray | None = None, *, level: float = 0.95) -> Measure:
@@ -223,7 +221,7 @@ def paired_difference(
     found = from_influence(value, rows, cluster)
     parts = by_cluster(rows, cluster)
     se = np.sqrt(len(parts) / max(1, len(parts) - 1) * (parts**2).sum())
-    p = 1.0 if se == 0 and value == 0 else 0.0 if se == 0 else float(2 * scipy.stats.t.sf(abs(value) / se, effective_df(parts)))
+    p = 1.0 if se == 0 and value == 0 else 0.0 if se == 0 else float(2 * scipy.special.stdtr(effective_df(parts), -abs(value) / se))
     how = "paired DeLong" if metric.name == "roc_auc" else f"paired {found.method}"
     return Measure(found.value, found.low, found.high, found.n, how), p
 
@@ -362,7 +360,7 @@ def _hall(z: float, skew: float) -> float:
 @functools.lru_cache(4096)
 def _quantile(level: float, df: float | None = None) -> float:
     tail = 1 - (1 - level) / 2
-    return float(scipy.stats.norm.ppf(tail) if df is None or df > 500 else scipy.stats.t.ppf(tail, df))
+    return float(scipy.special.ndtri(tail) if df is None or df > 500 else scipy.special.stdtrit(df, tail))
 
 
 def _expit(x: float) -> float:

@@ -22,9 +22,7 @@ def log_odds(p: np.ndarray) -> np.ndarray:
     return np.asarray(np.log(q / (1 - q)))
 
 
-def calibration_measures(
-    hit: np.ndarray, p: np.ndarray, weight: np.ndarray | None = None, cluster: np.ndarray | None = None
-) -> dict[str, Measure]:
+def calibration_measures(hit: np.ndarray, p: np.ndarray, weight: np.ndarray | None = None, cluster: np.ndarray | None = None) -> dict[str, Measure]:
     """`calibration_slope`, `calibration_intercept`, `observed_expected`, `ici`, `spiegelhalter_z` of a 0/1 truth and probabilities (n,)."""
     n, w = len(hit), np.ones(len(hit)) if weight is None else weight
     out = {"observed_expected": observed_expected(hit, p, w, cluster), "ici": _ici(hit, p, w), "spiegelhalter_z": _spiegelhalter(hit, p)}
@@ -105,7 +103,7 @@ def _recalibration(hit: np.ndarray, x: np.ndarray, w: np.ndarray, cluster: np.nd
 
 def _wald(value: float, rows: np.ndarray, cluster: np.ndarray | None) -> Measure:
     parts = by_cluster(rows, cluster)
-    half = float(scipy.stats.t.ppf(0.975, effective_df(parts)) * np.sqrt(len(parts) / (len(parts) - 1) * (parts**2).sum()))
+    half = float(scipy.special.stdtrit(effective_df(parts), 0.975) * np.sqrt(len(parts) / (len(parts) - 1) * (parts**2).sum()))
     return Measure(value, value - half, value + half, len(rows), "logistic recalibration, sandwich variance")
 
 
@@ -138,4 +136,4 @@ def _spiegelhalter(hit: np.ndarray, p: np.ndarray) -> Measure:
     if spread < 1e-12:
         return refused(float("nan"), len(hit), "probabilities are all 0, 1/2 or 1")
     z = float(((hit - p) * (1 - 2 * p)).sum() / spread)
-    return refused(z, len(hit), f"test of calibration, p = {2 * scipy.stats.norm.sf(abs(z)):.3g}")
+    return refused(z, len(hit), f"test of calibration, p = {2 * scipy.special.ndtr(-abs(z)):.3g}")

@@ -93,7 +93,7 @@ def prior_shift_section(answers: Answers, problem: Problem) -> dict[str, Any]:
     t = 0.5 if answers.threshold is None else answers.threshold
     points = []
     for factor in (0.25, 0.5, 1.0, 2.0, 4.0):
-        new = float(scipy.stats.logistic.cdf(np.log(trained / (1 - trained)) + np.log(factor)))
+        new = float(scipy.special.expit(np.log(trained / (1 - trained)) + np.log(factor)))
         flagged = shift_prior(p, trained, new) >= t
         tpr, fpr = float(flagged[hit].mean()), float(flagged[~hit].mean())
         taken, left = new * tpr + (1 - new) * fpr, new * (1 - tpr) + (1 - new) * (1 - fpr)

@@ -10,6 +10,7 @@ import numpy as np
 import scipy  # its parts load when first used
 
 from emlyn.core.explainer import plain
+from emlyn.core.judging.ranks import average_ranks
 from emlyn.core.table import Column, Table, number_text
 
 TOGETHER = 0.8
@@ -42,7 +43,7 @@ def moving_together(table: Table, score: np.ndarray) -> list[list[str]]:
     names = list(table)
     if len(names) < 2:
         return [[n] for n in names]
-    ranks = np.column_stack([scipy.stats.rankdata(_ordered(table[n], score)) for n in names])
+    ranks = np.column_stack([average_ranks(_ordered(table[n], score)) for n in names])
     ranks -= ranks.mean(axis=0)
     size = np.sqrt((ranks**2).sum(axis=0))
     rho = (ranks / np.where(size > 0, size, 1)).T @ (ranks / np.where(size > 0, size, 1))
@@ -66,10 +67,10 @@ def relatedness(table: Table, score: np.ndarray, seed: int = 0) -> np.ndarray:
     """How much each column goes with `score` (n,), one number per column, judged by ranks on at most 300 rows."""
     names = list(table)
     rows = np.sort(np.random.default_rng(seed).permutation(table.rows)[:300])
-    part, goal = table.take(rows), scipy.stats.rankdata(score[rows]) - (len(rows) + 1) / 2
+    part, goal = table.take(rows), average_ranks(score[rows]) - (len(rows) + 1) / 2
     strength = np.empty(len(names))
     for i, name in enumerate(names):
-        x = scipy.stats.rankdata(_ordered(part[name], score[rows])) - (len(rows) + 1) / 2
+        x = average_ranks(_ordered(part[name], score[rows])) - (len(rows) + 1) / 2
         size = float(x @ x)
         strength[i] = abs(float(x @ goal)) / np.sqrt(size) if size > 0 else 0.0
     return strength

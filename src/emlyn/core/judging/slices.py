@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy  # its parts load when first used
 
 from emlyn.core.judging.intervals import from_influence
+from emlyn.core.judging.ranks import false_discovery
 from emlyn.core.table import Column, Table
 from emlyn.core.wording import number
 
@@ -46,7 +46,7 @@ def slices_section(losses: np.ndarray, table: Table, half: np.ndarray, what: str
     found = sorted(every, key=lambda c: -_excess(losses, c.rows, half))[:TRIED]
     found = [c for c in found if _excess(losses, c.rows, half) > 0]
     p = _chance(losses[~half], np.column_stack([c.rows[~half] for c in found]), seed) if found else np.ones(0)
-    adjusted = scipy.stats.false_discovery_control(p) if len(p) else p
+    adjusted = false_discovery(p)
     kept = [_told(c, losses, ~half, float(q), what) for c, q in zip(found, adjusted, strict=True) if q < 0.05]
     kept = _distinct(sorted(kept, key=lambda s: -s["difference"]["value"]))
     words = [f"where {s['rule']} ({s['n']} rows): {_loss(what, s['loss'])} against {_size(what, s['rest'])}" for s in kept]

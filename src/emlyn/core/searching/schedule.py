@@ -68,9 +68,9 @@ class Schedule:
         """Does one fold cost next to nothing?"""
         return self.costs.expect(recipe) < CHEAP * self.left * self.workers
 
-    def too_dear(self, recipe: Recipe, limit: float) -> bool:
-        """Would a fold end half learned within the limit?"""
-        return self.timed and (WORTH if self.costs.measured(recipe) else WORTH / 2) * self.costs.expect(recipe) > limit
+    def too_dear(self, recipe: Recipe, limit: float, loading: float = 0.0) -> bool:
+        """Would a fold end half learned within the limit, or after the time for `loading` libraries, which counts for no limit?"""
+        return self.timed and (loading > self.left or (WORTH if self.costs.measured(recipe) else WORTH / 2) * self.costs.expect(recipe) > limit)
 
     def fits(self, recipe: Recipe, folds: int) -> bool:
         """May the folds that a survivor still lacks begin? Learners stop at their limit and keep what they have."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -91,6 +92,8 @@ def learn(learner: Learner, recipe: Recipe, fold: Fold, effort: Effort) -> FoldR
 
     The truth of the asked units only serves as watch rows; see docs/decisions/0002-watch-rows.md for why the out-of-fold score stays honest.
     """
+    for library in getattr(learner, "libraries", ()):
+        importlib.import_module(library)
     began = time.monotonic()
     ask = asked(fold)
     fitted = learner.fit(recipe, fold.fit, replace(ask, answers=fold.truth), effort)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -226,6 +228,29 @@ def test_a_spent_budget_leaves_checks_out_and_says_so() -> None:
     assert any("no time left" in one for one in found.left_out)
     assert not found.scores
     assert found.problem == problem
+
+
+def test_what_must_be_known_before_learning_is_found_without_the_library_of_the_quick_model() -> None:
+    """In a process of its own: here some other test has loaded the library. The second look then asks it, and repairs nothing more."""
+    script = """
+import sys
+from emlyn.records.options import TrainOptions
+from emlyn.stages.audit import Bench
+from tables import context, framed, honest
+table = honest()
+table["copy"] = table["y"]
+raw, card, problem = framed(table, target="y")
+bench = Bench(raw, card, problem, TrainOptions(target="y"), context())
+first = bench.first_look()
+assert "copy" not in first.problem.features and first.repairs and not first.scores, first
+assert not {"lightgbm", "sklearn", "scipy.stats"} & set(sys.modules)
+bench.keep(first)
+second = bench.second_look(60)
+assert {"honest", "with copy", "without copy"} <= set(second.scores) and second.canary, second
+assert second.problem == first.problem and second.card == first.card
+assert [r.column for r in second.repairs] == [r.column for r in first.repairs]
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parent)
 
 
 def test_the_last_feature_is_never_quarantined() -> None:

@@ -43,8 +43,8 @@ from emlyn.records.journal import Entry
 from emlyn.records.options import TrainOptions
 from emlyn.records.problem import Problem
 from emlyn.records.run import Evidence, Lineage, ModelVersion
+from emlyn.stages.audit import Bench, compare
 from emlyn.stages.audit import audit as audit_stage
-from emlyn.stages.audit import compare
 from emlyn.stages.deepen import deepen
 from emlyn.stages.ensemble import ensemble
 from emlyn.stages.evaluate import conclude, deepened, evaluate_oof, evaluate_rows, evaluate_sealed, evaluate_stored
@@ -57,6 +57,8 @@ from emlyn.stages.profile import profile
 from emlyn.stages.search import search
 from emlyn.stages.traps import traps
 
+SECOND_LOOK = 0.35
+"""Share of the time until the evaluation must have ended that the audit's second look may take."""
 SEEN = "this is the table the model learned from, so the numbers flatter it: bring rows that it has not seen"
 
 
@@ -89,6 +91,14 @@ class Prepared:
     working: Dataset
     sealed: Dataset | None
     """None when no row is sealed: too few rows, or the user brought rows of their own."""
+    bench: Bench
+    """The audit's, for its second look."""
+
+    def looked_at_again(self, context: Context) -> Prepared:
+        """With all that the audit has to say: its second look needs what the search has loaded, and changes nothing that was learned from."""
+        seconds = 0.0 if context.cancel.is_set() else SECOND_LOOK * context.budget.until("evaluate")
+        with _stage(context, "second look"):
+            return replace(self, audit=self.bench.second_look(seconds))
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +144,7 @@ def train(source: Any, options: TrainOptions, context: Context, draw: Callable[[
             context.emit("continue", said, model=before.model, folds=len(past.results))
         learned = learn(ready, options, context, past)
         trials, model = learned.trials, learned.model
+        ready = ready.looked_at_again(context)
         with _stage(context, "evaluate"):
             evaluation = _evaluate(learned, ready, options, context)
             if ready.sealed is not None and not options.test:
@@ -186,7 +197,7 @@ def evaluate(model: Model, evidence: Evidence, source: Any, context: Context, de
 
 
 def prepare(found: Read, card: DataCard, options: TrainOptions, context: Context, journal: RunJournal | None = None) -> Prepared:
-    """Frame, seal, audit; everything after the seal looks at working rows alone. The audit is that of the journal, where it holds one."""
+    """Frame, seal, audit; everything after the seal looks at working rows alone. The audit's first look is the journal's, where it holds one."""
     with _stage(context, "frame"):
         problem = frame(found.table, card, options, context)
         if options.test:
@@ -201,17 +212,15 @@ def prepare(found: Read, card: DataCard, options: TrainOptions, context: Context
         context.emit("seal", said, sealed=int(mask.sum()), rows=raw.rows)
         kept = np.flatnonzero(~mask)
         open_rows = raw.take(kept) if mask.any() else raw
-
-    def audit_now() -> Audit:
-        return audit_stage(open_rows, card, problem, options, context)
-
     with _stage(context, "audit"):
-        audited = journal.audited(audit_now) if journal else audit_now()
+        bench = Bench(open_rows, card, problem, options, context)
+        audited = journal.audited(bench.first_look) if journal else bench.first_look()
+        bench.keep(audited)
     if audited.drop_rows:
         open_rows = open_rows.take(np.delete(np.arange(open_rows.rows), np.asarray(audited.drop_rows, dtype=np.int64)))
     working = as_dataset(open_rows, audited.card, audited.problem)
     sealed = as_dataset(raw.take(np.flatnonzero(mask)), audited.card, audited.problem) if mask.any() else None
-    return Prepared(found, audited, working, sealed)
+    return Prepared(found, audited, working, sealed, bench)
 
 
 def experiment(ready: Prepared, options: TrainOptions, context: Context, past: Past) -> Trials:

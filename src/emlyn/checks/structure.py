@@ -339,7 +339,9 @@ def emlyn_checks() -> list[Check]:
             source="row hashes without one, and without two, columns",
         ),
         Check("structure.time", "answers that change over time", ("problem", "data"), time, source="Spearman correlation"),
-        Check("structure.sites", "places that differ", ("table", "problem", "data"), sites, source="Kruskal, Wallis 1952; Benjamini-Hochberg"),
+        Check(
+            "structure.sites", "places that differ", ("table", "problem", "data", "probe"), sites, source="Kruskal, Wallis 1952; Benjamini-Hochberg"
+        ),
         Check("structure.overlap", "rows that are in both tables", ("table", "reference", "problem"), overlap, source="hash join"),
         Check("structure.drift", "another table that differs", ("table", "reference"), drift, source="domain classifier, one column at a time"),
     ]

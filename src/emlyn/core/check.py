@@ -64,7 +64,8 @@ class Check:
     """Its code: `leakage.target_copy`. Findings carry this code."""
     title: str
     needs: tuple[str, ...]
-    """Of: raw, whole, table, problem, data, probe, model, reference."""
+    """Of: raw, whole, table, problem, data, probe, model, reference. One that needs the probe has its turn when the model has learned: what it
+    proposes is no longer repaired."""
     run: Callable[[Material], Outcome]
     slow: bool = False
     source: str = ""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
+
+import numpy as np
 
 from emlyn.context import Context
 from emlyn.core.auditing.inspection import inspect, material, view
 from emlyn.core.auditing.probe import Probe
 from emlyn.core.auditing.structure import typed, with_answer_kind
+from emlyn.core.check import Check
 from emlyn.core.table import Table
 from emlyn.records.audit import Audit
 from emlyn.records.data_card import ColumnCard, DataCard, Parse
@@ -34,11 +37,9 @@ def audit(raw: Table, card: DataCard, problem: Problem, options: TrainOptions, c
     Checks look at a sample of 20,000 rows where not every row is needed, and stop when the audit's share of the budget is spent; what was
     left out is listed. A check that fails is listed too and ends nothing.
     """
-    bench = _Bench(raw, with_answer_kind(card, problem.target, problem.task) if problem.target else card, problem, options, context)
-    bench.look()
-    bench.repair()
-    bench.score()
-    return bench.result()
+    bench = Bench(raw, card, problem, options, context)
+    bench.keep(bench.first_look())
+    return bench.second_look(bench.time_left())
 
 
 def compare(raw: Table, other: Table, card: DataCard, problem: Problem, context: Context) -> tuple[Finding, ...]:
@@ -72,8 +73,12 @@ def _other_columns(names: dict[str, list[str]], rows: int) -> list[Finding]:
 
 
 @dataclass(eq=False)
-class _Bench:
-    """The table on the bench: what was found so far, and the card and problem as they stand."""
+class Bench:
+    """The table on the bench: what was found so far, and the card and problem as they stand.
+
+    It is looked at twice. Before a model learns: all that a repair could follow from. When it has learned: what a quick model says, which changes
+    nothing any more; its library takes longer to load than the first models of a small table, and by then it is there.
+    """
 
     raw: Table
     card: DataCard
@@ -81,7 +86,6 @@ class _Bench:
     options: TrainOptions
     context: Context
     findings: dict[str, Finding] = field(default_factory=dict)
-    proposed: list[Repair] = field(default_factory=list)
     applied: list[Repair] = field(default_factory=list)
     questions: list[Question] = field(default_factory=list)
     scores: dict[str, float] = field(default_factory=dict)
@@ -89,6 +93,8 @@ class _Bench:
     left_out: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        if self.problem.target:
+            self.card = with_answer_kind(self.card, self.problem.target, self.problem.task)
         budget = self.context.budget
         self.deadline = budget.spent + min(MOST_S, max(budget.until("audit"), LEAST_SHARE * budget.left))
         self.view = view(self.raw, self.card, self.problem, self.context.seed, self.context.threads)
@@ -98,19 +104,38 @@ class _Bench:
     def time_left(self) -> float:
         return self.deadline - self.context.budget.spent
 
-    def look(self) -> None:
-        """Run the checks."""
-        seen = inspect(self.material, self.view.positions, self.time_left)
-        self.findings, self.proposed, self.questions = dict(seen.findings), list(seen.repairs), list(seen.questions)
-        self.left_out += seen.left_out
-
-    # repairing -------------------------------------------------------------------------------------------------------------------------
-
-    def repair(self) -> None:
-        """Apply what the options allow: parse rules and kinds on the card, columns out of the features."""
-        for one in self.proposed:
+    def first_look(self) -> Audit:
+        """The checks that ask no quick model, and the repairs that the options allow."""
+        for one in self._look(lambda check: "probe" not in check.needs):
             if self._allowed(one):
                 self._apply(one)
+        return self._result()
+
+    def keep(self, first: Audit) -> None:
+        """Stand where the first look ended, in this run or in the one that it goes on from; of the rows, only the sample is kept."""
+        self.raw = self.material.raw
+        self.card, self.problem = first.card, first.problem
+        self.findings = {one.id: one for one in first.findings}
+        self.applied, self.questions, self.left_out = list(first.repairs), list(first.questions), list(first.left_out)
+        self.material = replace(self.material, whole=self.raw)
+
+    def second_look(self, seconds: float) -> Audit:
+        """The checks that ask the quick model, the scores with and without what was repaired or put in question, and at most five questions."""
+        self.deadline = self.context.budget.spent + min(MOST_S, seconds)
+        self._look(lambda check: "probe" in check.needs)
+        self._score()
+        self.applied = [r if r.measured else replace(r, measured="not measured: there is no score, see what was left out") for r in self.applied]
+        return replace(self._result(), questions=tuple(self._asked()), left_out=tuple(self.left_out))
+
+    def _look(self, only: Callable[[Check], bool]) -> tuple[Repair, ...]:
+        """Run these checks; what they propose."""
+        seen = inspect(self.material, self.view.positions, self.time_left, only)
+        self.findings |= seen.findings
+        self.questions += seen.questions
+        self.left_out += seen.left_out
+        return seen.repairs
+
+    # repairing -------------------------------------------------------------------------------------------------------------------------
 
     def _allowed(self, one: Repair) -> bool:
         if self.options.repairs == "none" or (self.options.repairs == "safe" and not one.safe):
@@ -126,6 +151,7 @@ class _Bench:
         return bool(set(self.problem.features) - set(gone))
 
     def _apply(self, one: Repair) -> None:
+        """Parse rules and kinds on the card, columns out of the features."""
         self.applied.append(one)
         said = self.findings[one.finding]
         if one.role is not None and one.column in self.problem.features:
@@ -143,15 +169,18 @@ class _Bench:
 
     # scoring ---------------------------------------------------------------------------------------------------------------------------
 
-    def score(self) -> None:
+    def _score(self) -> None:
         """The receipt: honest and naive score, each quarantined column in and out, each repair before and after, the shuffled canary."""
-        if self.material.probe is None or self.time_left() <= self.material.probe.start_s:
+        if self.material.probe is None:
+            return
+        if self.time_left() <= self.material.probe.start_s:
+            self.left_out.append("scores: no time left for the quick model that gives them")
             return
         if not any(c.kind != "text" for n, c in self.material.table.items() if n in self.problem.features):  # type: ignore[union-attr]
             self.left_out.append("scores: the probe cannot read free text")
             return
         original = self.material.probe
-        after: Probe = material(self.raw, self.card, self.problem, self.view).probe
+        after: Probe = material(self.raw, self.card, self.problem, replace(self.view, positions=np.arange(self.raw.rows))).probe
         honest = after.score()
         self.scores["honest"] = honest
         if self.problem.split.kind in ("group", "time") and self.time_left() > 0:
@@ -231,10 +260,8 @@ class _Bench:
 
     # the answer ------------------------------------------------------------------------------------------------------------------------
 
-    def result(self) -> Audit:
+    def _result(self) -> Audit:
         done = {r.finding for r in self.applied}
-        asked = self._asked()
-        self.applied = [r if r.measured else replace(r, measured="not measured: there is no score, see what was left out") for r in self.applied]
         findings = [self._as_shown(f, f.applied or name in done) for name, f in self.findings.items()]
         findings.sort(
             key=lambda f: (ORDER[f.severity], _turn(f.code), f.code, -(abs(f.effect.value) if f.effect and f.effect.value else 0.0), f.columns)
@@ -245,7 +272,7 @@ class _Bench:
             card=self.card,
             problem=self.problem,
             repairs=tuple(self.applied),
-            questions=tuple(asked),
+            questions=tuple(self.questions),
             drop_rows=tuple(dropped),
             scores={k: _rounded(v) for k, v in self.scores.items()},
             canary={k: _rounded(v) for k, v in self.canary.items()},

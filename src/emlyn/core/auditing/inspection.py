@@ -125,7 +125,7 @@ def inspect(
     """Run every check whose needs are met: cheap ones first, leakage before the rest, until the time is up.
 
     `positions` are the sample's rows in the whole table. A check that fails is listed in `left_out` and ends nothing. Findings whose check
-    gave p-values survive only as discoveries at a rate of 5 % over all checks together (Benjamini, Hochberg 1995).
+    gave p-values survive only as discoveries at a rate of 5 % over all of these checks (Benjamini, Hochberg 1995).
     """
     findings: dict[str, Finding] = {}
     repairs: list[Repair] = []

@@ -18,6 +18,7 @@ STAGES = {
     "plan": "Planning experiments",
     "search": "Running experiments",
     "ensemble": "Combining the best",
+    "second look": "Measuring what the audit changed",
     "evaluate": "Evaluating on unseen rows",
     "explain": "Explaining",
     "package": "Packaging and registering",

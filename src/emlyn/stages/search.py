@@ -26,9 +26,9 @@ from emlyn.core.searching.costs import costs_of
 from emlyn.core.searching.proposals import Proposals
 from emlyn.core.searching.racing import ensemble_loss, hopeless, unlearned
 from emlyn.core.searching.schedule import Schedule
+from emlyn.core.searching.telling import Telling
 from emlyn.core.searching.trials import Candidate, FoldResult, Past, Trials, answer, asked, learn, ready
 from emlyn.records.codec import digest
-from emlyn.records.journal import Entry
 from emlyn.records.plan import Plan, Recipe
 from emlyn.records.problem import Problem
 
@@ -131,6 +131,7 @@ class Race:
         self.costs = costs_of(data, folds, fixed=not timed, speed=self.plan.speed)
         self.schedule = Schedule.of(self.context.budget, self.plan, self.costs, folds, self.executor.workers)
         self.timed = timed
+        self.telling = Telling(self.trials, self.context)
         self.threads = max(1, self.plan.threads // self.executor.workers)
         self.shared: dict[int, Reference] = {}
         self.queue: deque[Recipe] = deque(self.plan.recipes)
@@ -144,7 +145,7 @@ class Race:
     def run(self) -> None:
         """Keep the workers busy until there is nothing to do, no time, or a wish to stop."""
         began = self.context.budget.spent
-        self._begin()
+        self.telling.begins()
         self._restore()
         while True:
             while len(self.flying) < self.executor.workers and not self._over() and (flight := self._next()):
@@ -385,7 +386,7 @@ class Race:
             self.best = score
         if self.first_s is None and candidate.recipe.learner != "baseline":
             self.first_s = self.context.budget.spent
-            self.context.emit("model.first", f"first usable model: {candidate.recipe.name}", seconds=round(self.first_s, 2))
+            self.telling.first(candidate)
         self._tell(candidate, "kept")
         self._learned(candidate)
 
@@ -404,34 +405,9 @@ class Race:
         self._tell(candidate, reason)
 
     def _tell(self, candidate: Candidate, verdict: str) -> None:
-        """One event for who watches, one line for the journal."""
-        score, spread = self.trials.score(candidate) if candidate.results else (None, None)
-        at = round(self.context.budget.spent, 3)
-        facts = {"recipe": candidate.recipe.name, "status": candidate.status, "score": score, "spread": spread, "folds": len(candidate.results)}
-        shown = "-" if score is None else f"{score:.5g}"
-        self.context.emit(
-            "trial.end",
-            f"{candidate.recipe.name}: {self.trials.metric.name} {shown} ({verdict})",
-            **facts,
-            best=self.best,
-            metric=self.trials.metric.name,
-            left=round(max(0.0, self.left), 1) if self.timed else None,
-            tried=sum(c.status != "queued" for c in self.trials.candidates),
-            planned=len(self.plan.recipes),
-        )
-        ideas = candidate.ideas()
-        told = [f"{f} ({ideas[f][0]} of {ideas[f][1]} ideas explain more than luck)" if f in ideas else f for f in candidate.recipe.features]
-        change = f"{candidate.recipe.learner} {candidate.recipe.params}" + (f" with {', '.join(told)}" if told else "")
-        evidence = {**facts, **({"ideas": ideas} if ideas else {})}
-        self.trials.say(Entry(at, "trial", candidate.recipe.why, change, evidence, verdict, round(candidate.seconds, 3)))
+        self.telling.trial(candidate, verdict, self.best, self.left)
 
     # the ends
-
-    def _begin(self) -> None:
-        """The order in which recipes will be tried, and why, stands in the journal before any is."""
-        order = ", ".join(r.name for r in self.plan.recipes)
-        at, folds = round(self.context.budget.spent, 3), len(self.trials.folds)
-        self.trials.say(Entry(at, "plan", self.plan.experience or "cheap recipes and different kinds first", order, {"folds": folds}, self.plan.why))
 
     def _restore(self) -> None:
         """Take over what an earlier run stored for the same recipes and folds."""
@@ -477,11 +453,7 @@ class Race:
             why = f"the last {PATIENCE} variations added nothing; nothing more can be gained"
         else:
             why = "every recipe was tried; nothing more can be gained"
-        done = sum(c.status == "done" for c in self.trials.candidates)
-        self.context.emit("search.end", f"search ended: {why}", why=why, done=done, seconds=round(self.trials.wall_s, 2))
-        self.trials.say(
-            Entry(round(self.context.budget.spent, 3), "search.end", verdict=why, evidence={"done": done}, cost_s=round(self.trials.wall_s, 3))
-        )
+        self.telling.ends(why)
 
 
 def settle(work: list[tuple[Any, int, int]], asks: list[Dataset], effort: Any) -> dict[int, np.ndarray]:

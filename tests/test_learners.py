@@ -183,3 +183,13 @@ def test_a_linear_model_keeps_time_to_learn_with_the_penalty_it_chose(monkeypatc
     fitted = learner.fit(learner.recipes(problem_for("binary"), data)[0], data, None, Effort(1.5, 1, 0))
     assert fitted.predict(data).std() > 0.1
     assert asked[0] is not asked[-1], "the choice has a deadline of its own"
+
+
+def test_lightgbm_without_its_system_library_says_so(monkeypatch):
+    def absent(name):
+        raise OSError(f"{name}: cannot open shared object file")
+
+    learner = built_in("lightgbm")
+    monkeypatch.setattr("emlyn.learners.lightgbm.ctypes.CDLL", absent)
+    monkeypatch.setattr("emlyn.learners.lightgbm.importlib.import_module", absent)
+    assert "libgomp" in learner.missing()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import importlib
 import importlib.util
-import sys
 import time
 import weakref
 from collections.abc import Mapping, Sequence
@@ -99,8 +98,9 @@ class LightGBM:
     def missing(self) -> str:
         if importlib.util.find_spec("lightgbm") is None:
             return "the package lightgbm is not installed"
-        try:  # found, not loaded: with all that comes along, loading it takes longer than the first models of a small table
-            ctypes.CDLL("libgomp.so.1") if sys.platform == "linux" else importlib.import_module("lightgbm")
+        try:
+            if not _openmp_is_here():
+                importlib.import_module("lightgbm")
         except OSError as error:
             return f"LightGBM needs the system library libgomp ({error})"
         return ""
@@ -154,6 +154,16 @@ class LightGBM:
         check_text(text, int(document["features"]), outcome.width if outcome.task == "multiclass" else 1)
         booster = lightgbm.Booster(model_str=text)
         return FittedLightGBM(booster, outcome, int(document["steps"]), None, FoldPrep.load(within(parts, "prep")))
+
+
+def _openmp_is_here() -> bool:
+    """Is there the system library that LightGBM needs, under its usual name? If so, LightGBM need not be loaded to know that it can be: with all that
+    comes along, that takes longer than the first models of a small table."""
+    try:
+        ctypes.CDLL("libgomp.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def _library_params(recipe: Recipe, outcome: Outcome, fit: Dataset, effort: Effort) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Plan and search: anytime, forgiving, repeatable, resumable; and honest about what watch rows decide."""
 
 import math
+import sys
 import threading
 from dataclasses import replace
 from types import SimpleNamespace
@@ -152,6 +153,27 @@ def test_what_cannot_finish_is_not_begun():
     assert found["ridge"].status == "done"
     assert found["slow"].status == "stopped"
     assert len(found["slow"].results) < 8
+
+
+def test_libraries_load_when_their_turn_comes_and_outside_the_time_of_a_fit(tmp_path, monkeypatch):
+    (tmp_path / "slow_to_load.py").write_text("import time\ntime.sleep(0.6)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    class Heavy(toys.Ridge):
+        name = "heavy"
+        libraries = ("slow_to_load",)
+
+        def recipes(self, problem, data):
+            return [Recipe("heavy", "heavy", {"columns": 2})]
+
+    found = by_name(run([toys.Ridge(), Heavy()], seconds=1.6))
+    assert found["ridge"].status == "done"
+    assert found["heavy"].status == "stopped"
+    assert "slow_to_load" not in sys.modules, "there was no time to load it"
+    found = by_name(run([toys.Ridge(), Heavy()], seconds=30))
+    monkeypatch.delitem(sys.modules, "slow_to_load")
+    assert found["heavy"].status == "done"
+    assert max(r.fit_s for r in found["heavy"].results.values()) < 0.6
 
 
 def test_a_perfect_model_ends_the_search():

@@ -152,6 +152,33 @@ def test_with_little_memory_fewer_rows_are_learned_from_and_it_is_said():
     assert "of 6,000 rows" in said[0]
 
 
+@pytest.mark.parametrize(("fold_s", "said"), [(0.001, []), (10.0, ["on 1,1", "on 2,2"]), (100.0, ["its fold models are kept"] * 2)])
+def test_with_little_time_members_are_learned_on_as_many_rows_as_it_suffices_for(fold_s, said):
+    """Chosen on 1,000 of 6,000 rows, 667 of them in a fold; 45 seconds are left for two members, of which a fold took `fold_s` each."""
+
+    class Other(toys.Ridge):
+        """Sees all columns but the one that `ridge-1` sees."""
+
+        name = "other"
+
+        def fit(self, recipe, fit, watch, effort):
+            x = toys.design(fit) * np.array([1, 0, 1, 1, 1])
+            return toys.FittedRidge(np.linalg.solve(x.T @ x + np.eye(5), x.T @ fit.answers.astype(float)), fit.classes)
+
+    notes = []
+    with toys.only(toys.Ridge(), Other()):
+        data = rows_data(n=6_000)
+        plan = Plan((Recipe("one", "ridge", {"columns": 1}), Recipe("others", "other")), 3, sample=1_000, refit=True)
+        trials = search(plan, data, binary_problem(), toys.context())
+        for candidate in trials.candidates:
+            candidate.results = {k: replace(r, fit_s=fold_s) for k, r in candidate.results.items()}
+        model = ensemble(trials, data, binary_problem(), toys.context(60, sink=notes.append))
+    assert len(model.members) == 2
+    found = [e.message for e in notes if "drawn evenly" in e.message or "fold models are kept" in e.message]
+    assert len(found) == len(said)
+    assert all(a in b for a, b in zip(said, found, strict=True)), found
+
+
 def test_a_shell_that_becomes_the_command_costs_no_budget():
     """`sh -c "install && emlyn train"` turns into the last command, with its age: the seconds before are not ours."""
     code = "import time; from emlyn.doors import LOADED; from emlyn.core.machine import process_age; print(process_age(LOADED))"

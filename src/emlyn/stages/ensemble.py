@@ -21,7 +21,7 @@ from emlyn.core.searching.costs import costs_of
 from emlyn.core.searching.distilling import affordable, learn_taught, pupil
 from emlyn.core.searching.ensembling import blend
 from emlyn.core.searching.selection import OutOfFold, chosen
-from emlyn.core.searching.trials import Candidate, Trials, at_steps, ready
+from emlyn.core.searching.trials import Candidate, FoldResult, Trials, at_steps, ready
 from emlyn.errors import Interrupted
 from emlyn.records.data_card import Contract
 from emlyn.records.journal import Entry
@@ -30,6 +30,10 @@ from emlyn.records.problem import Problem
 
 MEMORY_SHARE = 0.8
 """Share of the memory left that learning on all rows may be expected to take."""
+LONGER = 1.3
+"""A fit on so many times the rows is reckoned to take this much longer still."""
+MORE_ROWS = 1.25
+"""Times the rows of a fold model that learning once more must see, where it cannot see all of them, to be worth the time."""
 REFIT_STEPS = 1.1
 """A model of all rows gets this many times the rounds that were best on a part of them."""
 
@@ -59,7 +63,7 @@ def ensemble(trials: Trials, data: Dataset, problem: Problem, context: Context, 
     empty = Model(problem, (), trials.width, encoder, contract or Contract(()), bounds=bounds, threads=context.threads)
     if limit is None:
         choice = _choose(candidates, trials)
-        model = _model(empty, choice, {c.recipe.name: _member(c, trials, data, context) for c in choice.candidates})
+        model = _model(empty, choice, _members(choice, trials, data, context))
     else:
         model, choice = _Limited(limit, trials, data, context, empty).model(candidates)
     for candidate, w in zip(choice.candidates, choice.weights, strict=True):
@@ -88,14 +92,25 @@ def _model(empty: Model, choice: _Choice, members: Mapping[str, Member]) -> Mode
     return replace(empty, members=held, calibration=choice.calibration, score=choice.score)
 
 
-def _member(c: Candidate, trials: Trials, data: Dataset, context: Context) -> Member:
-    """A bag of fold models: together they have seen every working row in equal measure. Learned once on all rows where the plan says so."""
+def _members(choice: _Choice, trials: Trials, data: Dataset, context: Context) -> dict[str, Member]:
+    """The heaviest first; each leaves the time that those after it need to see as many rows."""
+    costs = [_slowest(c).fit_s for c in choice.candidates]
+    return {c.recipe.name: _member(c, trials, data, context, sum(costs[i + 1 :])) for i, c in enumerate(choice.candidates)}
+
+
+def _member(c: Candidate, trials: Trials, data: Dataset, context: Context, waiting: float = 0.0) -> Member:
+    """A bag of fold models: together they have seen every working row in equal measure. Learned once more where the plan says so: on all rows, or on
+    as many as time suffices for. `waiting` are the seconds that a fold took of the members still to come."""
     results, steps = [r for _, r in sorted(c.results.items())], c.steps()
     fitted = tuple(at_steps(r.fitted, None if steps is None or r.curve is None else min(steps, len(r.curve))) for r in results)
     member = Member(c.recipe, 1.0, fitted, trials.score(c)[0])
     if trials.plan.refit or len(fitted) < len(trials.folds):
-        return _refitted(member, c, trials, data, context)
+        return _refitted(member, c, trials, data, context, waiting)
     return member
+
+
+def _slowest(c: Candidate) -> FoldResult:
+    return max(c.results.values(), key=lambda r: r.fit_s)
 
 
 @dataclass(eq=False)
@@ -206,17 +221,17 @@ class _Limited:
         self.context.emit("note", said, **evidence)
 
 
-def _refitted(member: Member, candidate: Candidate, trials: Trials, data: Dataset, context: Context) -> Member:
-    """The member learned once more on all rows; its fold models are kept where the time left would not suffice."""
-    steps = candidate.steps()
-    slowest = max(candidate.results.values(), key=lambda r: r.fit_s)
-    growth = len(data) / max(1, len(trials.folds[slowest.fold].fit))
+def _refitted(member: Member, candidate: Candidate, trials: Trials, data: Dataset, context: Context, waiting: float) -> Member:
+    """The member learned once more, on all rows or as many as the time left suffices for; its fold models are kept where that are hardly more."""
+    steps, slowest = candidate.steps(), _slowest(candidate)
+    seen = len(trials.folds[slowest.fold].fit)
     left = context.budget.until("search") if trials.plan.trials is None else math.inf
-    if 1.3 * growth * slowest.fit_s > left or context.cancel.is_set():
-        context.emit("note", f"no time to learn {member.recipe.name} once more on all rows: its fold models are kept")
+    rows = len(data) if math.isinf(left) else int(min(len(data), seen * left / (LONGER * max(slowest.fit_s + waiting, 1e-3))))
+    if rows < min(len(data), MORE_ROWS * seen) or context.cancel.is_set():
+        context.emit("note", f"no time to learn {member.recipe.name} once more on more rows: its fold models are kept")
         return member
     recipe = replace(member.recipe, params={**member.recipe.params, **slowest.settled})
-    data = _that_fit(recipe, data, context)
+    data = _that_fit(recipe, _drawn(data, rows, recipe, context, "the time left does not suffice for more"), context)
     wanted = None if steps is None else math.ceil(REFIT_STEPS * steps)
     job = Job(refit, (plugins.find("learners", recipe.learner), recipe, data), left, context.threads, trials.seed, wanted)
     outcome = run_beside(job, 1.2 * left + 1.0, context.cancel.is_set)
@@ -233,7 +248,14 @@ def _that_fit(recipe: Recipe, data: Dataset, context: Context) -> Dataset:
     if not memory or needed <= MEMORY_SHARE * memory:
         return data
     rows = max(1, int(len(data) * MEMORY_SHARE * memory / needed))
-    context.emit("note", f"{recipe.name} is learned on {rows:,} of {len(data):,} rows, drawn evenly: all of them would take {needed / 2**30:.1f} GiB")
+    return _drawn(data, rows, recipe, context, f"all of them would take {needed / 2**30:.1f} GiB")
+
+
+def _drawn(data: Dataset, rows: int, recipe: Recipe, context: Context, why: str) -> Dataset:
+    """So many rows drawn evenly, and said; all of them where there are no more."""
+    if rows >= len(data):
+        return data
+    context.emit("note", f"{recipe.name} is learned on {rows:,} of {len(data):,} rows, drawn evenly: {why}")
     return data.take(np.sort(np.random.default_rng(context.seed).choice(len(data), rows, replace=False)))
 
 

@@ -20,6 +20,7 @@ from emlyn.core.models.one_row import member_seconds, seconds_per_row
 from emlyn.core.searching.costs import costs_of
 from emlyn.core.searching.distilling import affordable, learn_taught, pupil
 from emlyn.core.searching.ensembling import blend
+from emlyn.core.searching.schedule import affordable_rows
 from emlyn.core.searching.selection import OutOfFold, chosen
 from emlyn.core.searching.trials import Candidate, FoldResult, Trials, at_steps, ready
 from emlyn.errors import Interrupted
@@ -30,10 +31,6 @@ from emlyn.records.problem import Problem
 
 MEMORY_SHARE = 0.8
 """Share of the memory left that learning on all rows may be expected to take."""
-LONGER = 1.3
-"""A fit on so many times the rows is reckoned to take this much longer still."""
-MORE_ROWS = 1.25
-"""Times the rows of a fold model that learning once more must see, where it cannot see all of them, to be worth the time."""
 REFIT_STEPS = 1.1
 """A model of all rows gets this many times the rounds that were best on a part of them."""
 
@@ -224,10 +221,9 @@ class _Limited:
 def _refitted(member: Member, candidate: Candidate, trials: Trials, data: Dataset, context: Context, waiting: float) -> Member:
     """The member learned once more, on all rows or as many as the time left suffices for; its fold models are kept where that are hardly more."""
     steps, slowest = candidate.steps(), _slowest(candidate)
-    seen = len(trials.folds[slowest.fold].fit)
     left = context.budget.until("search") if trials.plan.trials is None else math.inf
-    rows = len(data) if math.isinf(left) else int(min(len(data), seen * left / (LONGER * max(slowest.fit_s + waiting, 1e-3))))
-    if rows < min(len(data), MORE_ROWS * seen) or context.cancel.is_set():
+    rows = affordable_rows(left, slowest.fit_s + waiting, len(trials.folds[slowest.fold].fit), len(data))
+    if not rows or context.cancel.is_set():
         context.emit("note", f"no time to learn {member.recipe.name} once more on more rows: its fold models are kept")
         return member
     recipe = replace(member.recipe, params={**member.recipe.params, **slowest.settled})

@@ -25,7 +25,7 @@ from emlyn.core.machine import busy_share, memory_left
 from emlyn.core.searching.costs import costs_of
 from emlyn.core.searching.proposals import Proposals
 from emlyn.core.searching.racing import ensemble_loss, hopeless, unlearned
-from emlyn.core.searching.schedule import Schedule
+from emlyn.core.searching.schedule import Schedule, affordable_rows
 from emlyn.core.searching.telling import Telling
 from emlyn.core.searching.trials import Candidate, FoldResult, Past, Trials, answer, asked, learn, ready
 from emlyn.records.codec import digest
@@ -47,6 +47,8 @@ LOADING = 1.5
 PATIENCE = 15
 LEAST_GAIN = 0.05
 POLL = 0.2
+FINALISTS = 3
+"""Members that an ensemble chosen on a sample is reckoned to have."""
 OVERRUN, PATIENT = 3.0, 2.0
 """A job is given up after so many times its seconds and so many seconds more: reading answers, and a busy machine, take their time too."""
 GRACE, GRACE_SHARE = 0.5, 0.02
@@ -161,7 +163,17 @@ class Race:
 
     def _over(self) -> bool:
         """Asked to stop, or no time, or nothing to gain; a first model, if only the baseline, is made even when planning took the time."""
+        if self.left < self.schedule.kept and self.trials.usable() and not self._finalists_fit():
+            self.context.emit("note", "there is no time to learn from more rows than the sample: the search goes on instead")
+            self.schedule.release()
         return self.context.cancel.is_set() or (self.left <= 0 and bool(self.trials.usable())) or self._perfect()
+
+    def _finalists_fit(self) -> bool:
+        """Could the best ones see clearly more rows in the time kept for that?"""
+        sign = -1 if self.trials.metric.direction == "maximize" else 1
+        best = sorted(self.trials.usable(), key=lambda c: sign * self.trials.score(c)[0])[:FINALISTS]
+        fit_s = sum(max(r.fit_s for r in c.results.values()) for c in best)
+        return affordable_rows(self.schedule.kept, fit_s, len(self.trials.folds[0].fit), 2 * self.plan.sample) > 0
 
     def _perfect(self) -> bool:
         if self.best is None:

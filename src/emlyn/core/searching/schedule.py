@@ -24,7 +24,17 @@ LEAST_SECONDS = 0.2
 RESERVE = (0.4, 0.04)
 """Seconds, and share of the search's time, kept for the ensemble."""
 REFIT_SHARE = 0.35
-"""Share of the search's time kept where members are learned once more on all rows."""
+"""Share of the search's time kept where members are learned once more."""
+LONGER = 1.3
+"""A fit on so many times the rows is reckoned to take this much longer still."""
+MORE_ROWS = 1.25
+"""Times the rows that a model has seen which learning once more must see to be worth its time, where it cannot see all."""
+
+
+def affordable_rows(seconds: float, fit_s: float, seen: int, rows: int) -> int:
+    """How many of `rows` can be learned from in so many seconds, when `seen` rows took `fit_s`; 0 where that are hardly more than these."""
+    found = rows if math.isinf(seconds) else int(min(rows, seen * seconds / (LONGER * max(fit_s, 1e-3))))
+    return found if found >= min(rows, MORE_ROWS * seen) else 0
 
 
 @dataclass(eq=False)
@@ -38,17 +48,26 @@ class Schedule:
     timed: bool
     until: float
     """Seconds since the run's start at which the last job must have ended."""
+    kept: float = 0.0
+    """Seconds after that in which finalists that were chosen on a sample are learned on more rows."""
 
     @staticmethod
     def of(budget: Budget, plan: Plan, costs: Costs, folds: int, workers: int) -> Schedule:
         timed = not costs.fixed
         room = budget.until("search") if timed else math.inf
-        until = budget.spent + room - max(RESERVE[0], (REFIT_SHARE if plan.refit else RESERVE[1]) * room) if timed else math.inf
-        return Schedule(budget, costs, folds, workers, timed, until)
+        if not timed:
+            return Schedule(budget, costs, folds, workers, timed, math.inf)
+        reserve, refits = max(RESERVE[0], RESERVE[1] * room), REFIT_SHARE * room if plan.refit else 0.0
+        until = budget.spent + room - max(reserve, refits)
+        return Schedule(budget, costs, folds, workers, timed, until, max(0.0, refits - reserve) if plan.sample and plan.max_latency is None else 0.0)
 
     @property
     def left(self) -> float:
         return self.until - self.budget.spent
+
+    def release(self) -> None:
+        """Go on searching in the time kept for finalists."""
+        self.until, self.kept = self.until + self.kept, 0.0
 
     def limit(self, promised: float, untried: int, waiting: bool) -> float:
         """Seconds each fold of a new recipe may take.

@@ -163,7 +163,7 @@ class Race:
 
     def _over(self) -> bool:
         """Asked to stop, or no time, or nothing to gain; a first model, if only the baseline, is made even when planning took the time."""
-        if self.left < self.schedule.kept and self.trials.usable() and not self._finalists_fit():
+        if self.schedule.kept > 0 and self.left < self.schedule.kept and self.trials.usable() and not self._finalists_fit():
             self.context.emit("note", "there is no time to learn from more rows than the sample: the search goes on instead")
             self.schedule.release()
         return self.context.cancel.is_set() or (self.left <= 0 and bool(self.trials.usable())) or self._perfect()

@@ -24,6 +24,8 @@ LEAF = 5
 MOST_CLASSES = 32
 PROBE_ROWS, PROBE_CELLS = 5_000, 2_000_000
 ROUNDS = 60
+AT_ONCE = 256
+"""Columns whose trees are grown together."""
 LOADING = 0.7
 """Seconds that loading LightGBM takes at least, with the libraries that come along."""
 SERIAL_CELLS = 1_000_000
@@ -56,7 +58,11 @@ def column_strengths(data: Dataset, columns: Sequence[str], seed: int = 0) -> di
     side = _sides(data, seed)
     depth = {0: 6, 2: 3}.get(data.classes, min(6, 3 + int(np.ceil(np.log2(max(2, data.classes) / 2)))))
     rows = data.rows
-    return {name: _strength(rows[name].take(data.units), stats, side, depth) for name in columns}
+    found: dict[str, Strength] = {}
+    for some in range(0, len(columns), AT_ONCE):
+        names = columns[some : some + AT_ONCE]
+        found.update(zip(names, _strengths([rows[name].take(data.units) for name in names], stats, side, depth), strict=True))
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,64 +113,74 @@ def binned(column: Column, bins: int = BINS) -> np.ndarray:
     return np.where(np.isfinite(column.values), codes, np.where(column.values == np.inf, len(values), 0))
 
 
-def _strength(column: Column, stats: _Channels, side: np.ndarray, depth: int) -> Strength:
+def _strengths(columns: Sequence[Column], stats: _Channels, side: np.ndarray, depth: int) -> list[Strength]:
+    """Numbers together, padded to as many bins as the widest has: one column at a time, thousands take as long as a model."""
+    sums = [_bin_sums(column, stats, side) for column in columns]
+    width = stats.classes or 1
+    told: dict[int, np.ndarray] = {}
+    numbers = [i for i, column in enumerate(columns) if column.levels is None]
+    if numbers:
+        padded = np.zeros((len(numbers), FOLDS, max(sums[i].shape[1] for i in numbers), sums[0].shape[2]))
+        for place, i in enumerate(numbers):
+            padded[place, :, : sums[i].shape[1]] = sums[i]
+        fit = padded.sum(axis=1, keepdims=True) - padded
+        fit = fit.reshape(-1, *fit.shape[2:])
+        means = _leaf_means(fit, _trees(fit[..., :width], fit[..., -1], depth), width, 1e-9).reshape(*padded.shape[:3], width)
+        told = {i: means[place, :, : sums[i].shape[1]] for place, i in enumerate(numbers)}
+    for i, column in enumerate(columns):
+        if column.levels is not None:
+            fit = sums[i].sum(axis=0) - sums[i]
+            told[i] = _leaf_means(fit, np.broadcast_to(np.arange(fit.shape[1]), fit.shape[:2]), width, 2.0)
+    return [_scored(told[i], sums[i], stats.classes) for i in range(len(columns))]
+
+
+def _bin_sums(column: Column, stats: _Channels, side: np.ndarray) -> np.ndarray:
+    """What each bin holds of each channel, and last its rows: (folds, bins, channels + 1)."""
     codes = binned(column)
     size = int(codes.max()) + 1
-    sums = np.zeros((FOLDS, size, stats.sums.shape[1] + 1))
-    flat = side * size + codes
-    for k in range(stats.sums.shape[1]):
-        sums[..., k] = np.bincount(flat, stats.sums[:, k], minlength=FOLDS * size).reshape(FOLDS, size)
-    sums[..., -1] = np.bincount(flat, minlength=FOLDS * size).reshape(FOLDS, size)
-    total = sums.sum(axis=0)
-    width = stats.classes or 1
-    told = []
-    for fold in range(FOLDS):
-        fit = total - sums[fold]
-        leaf = np.arange(size) if column.levels is not None else _tree(fit[:, :width], fit[:, -1], depth)
-        told.append(_leaf_means(fit, leaf, width, 2.0 if column.levels is not None else 1e-9))
-    return _scored(np.stack(told), sums, stats.classes)
+    flat, channels = side * size + codes, [*stats.sums.T, None]
+    return np.stack([np.bincount(flat, c, minlength=FOLDS * size).reshape(FOLDS, size) for c in channels], axis=-1).astype(np.float64)
 
 
-def _tree(sums: np.ndarray, counts: np.ndarray, depth: int) -> np.ndarray:
-    """Leaf of each bin (bins,): greedy splits on the ordered bins that reduce the squared error (Gini) most."""
-    size = len(counts)
-    leaf = np.zeros(size, dtype=np.int64)
-    spans = [(0, size)]
+def _trees(sums: np.ndarray, counts: np.ndarray, depth: int) -> np.ndarray:
+    """Leaf of each bin (trees, bins): in each tree greedy splits on the ordered bins that reduce the squared error (Gini) most.
+
+    `sums` (trees, bins, width) and `counts` (trees, bins) are what each bin holds. All spans of a level are cut at once.
+    """
+    trees, size = counts.shape
+    before = np.pad(np.cumsum(sums, axis=1), ((0, 0), (1, 0), (0, 0))).reshape(-1, sums.shape[2])
+    rows_before = np.pad(np.cumsum(counts, axis=1), ((0, 0), (1, 0))).ravel()
+    begins = np.zeros((trees, size), dtype=bool)  # where a span does
+    begins[:, 0] = True
+    home = np.repeat(np.arange(trees) * (size + 1), size).reshape(trees, size) + np.arange(size)  # of a bin in what stands before
     for _ in range(depth):
-        wider = []
-        for start, stop in spans:
-            cut = _best_cut(sums[start:stop], counts[start:stop])
-            wider += [(start, stop)] if cut == 0 else [(start, start + cut), (start + cut, stop)]
-        if len(wider) == len(spans):
+        starts = np.flatnonzero(begins)
+        lengths = np.diff(np.append(starts, trees * size))
+        first = home.ravel()[starts]
+        low, high, cut = np.repeat(first, lengths), np.repeat(first + lengths, lengths), home.ravel() + 1
+        left_n, right_n = rows_before[cut] - rows_before[low], rows_before[high] - rows_before[cut]
+        left, right = before[cut] - before[low], before[high] - before[cut]
+        gain = (left**2).sum(axis=1) / np.maximum(left_n, 1) + (right**2).sum(axis=1) / np.maximum(right_n, 1)
+        gain[(left_n < LEAF) | (right_n < LEAF) | (cut == high)] = -np.inf
+        best = np.maximum.reduceat(gain, starts)
+        whole = ((before[first + lengths] - before[first]) ** 2).sum(axis=1) / np.maximum(rows_before[first + lengths] - rows_before[first], 1)
+        places = np.where(gain == np.repeat(best, lengths), np.arange(trees * size), trees * size)
+        at = np.minimum.reduceat(places, starts)[best > whole + 1e-12]
+        if not len(at):
             break
-        spans = wider
-    for number, (start, stop) in enumerate(spans):
-        leaf[start:stop] = number
-    return leaf
-
-
-def _best_cut(sums: np.ndarray, counts: np.ndarray) -> int:
-    """Where to cut a run of bins in two; 0 for not at all."""
-    left_n = np.cumsum(counts)[:-1]
-    if len(left_n) == 0:
-        return 0
-    left = np.cumsum(sums, axis=0)[:-1]
-    right, right_n = sums.sum(axis=0) - left, counts.sum() - left_n
-    gain = (left**2).sum(axis=1) / np.maximum(left_n, 1) + (right**2).sum(axis=1) / np.maximum(right_n, 1)
-    gain[(left_n < LEAF) | (right_n < LEAF)] = -np.inf
-    best = int(np.argmax(gain))
-    whole = (sums.sum(axis=0) ** 2).sum() / max(counts.sum(), 1)
-    return best + 1 if gain[best] > whole + 1e-12 else 0
+        begins.ravel()[at + 1] = True
+    return np.cumsum(begins, axis=1) - 1
 
 
 def _leaf_means(fit: np.ndarray, leaf: np.ndarray, width: int, smooth: float) -> np.ndarray:
-    """The answer of each bin's leaf (bins, width), pulled to the overall mean by `smooth` rows."""
-    leaves = int(leaf.max()) + 1
-    sums = np.stack([np.bincount(leaf, fit[:, k], minlength=leaves) for k in range(width)], axis=1)
-    counts = np.bincount(leaf, fit[:, -1], minlength=leaves)[:, None]
-    prior = fit[:, :width].sum(axis=0) / max(fit[:, -1].sum(), 1)
-    means: np.ndarray = (sums + smooth * prior) / (counts + smooth)
-    return np.asarray(means[leaf])
+    """The answer of each bin's leaf (trees, bins, width), pulled to the tree's overall mean by `smooth` rows."""
+    trees, leaves = len(leaf), int(leaf.max()) + 1
+    place = (np.arange(trees)[:, None] * leaves + leaf).ravel()
+    held = np.stack([np.bincount(place, fit[..., k].ravel(), minlength=trees * leaves) for k in (*range(width), -1)], axis=1)
+    whole = fit.sum(axis=1)
+    prior = np.repeat(whole[:, :width] / np.maximum(whole[:, -1:], 1), leaves, axis=0)
+    means: np.ndarray = (held[:, :width] + smooth * prior) / (held[:, width:] + smooth)
+    return np.asarray(means[place].reshape(*leaf.shape, width))
 
 
 def _scored(told: np.ndarray, sums: np.ndarray, classes: int) -> Strength:

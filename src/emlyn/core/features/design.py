@@ -69,7 +69,7 @@ class Design:
         known = np.isfinite(values).sum(axis=0)
         numbers, values = numbers[known > 0], values[:, known > 0]
         if values.size:
-            low, quarter, middle, three, high = np.nanquantile(values, [0, 0.25, 0.5, 0.75, 1], axis=0)
+            low, quarter, middle, three, high = _quantiles(values, np.array([0, 0.25, 0.5, 0.75, 1]))
         else:
             low = quarter = middle = three = high = np.zeros(values.shape[1])
         # the interquartile range over that of a normal; half the full range where half the cells are equal (RealMLP, Holzmüller et al. 2024)
@@ -183,3 +183,12 @@ class Design:
     @staticmethod
     def load_names() -> tuple[str, ...]:
         return ("numbers", "middle", "scale", "gaps", "splined", "knots", "centre", "spread")
+
+
+def _quantiles(values: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Quantiles of each column (m, p) of what is known; all columns without gaps at once, because one by one thousands take seconds."""
+    found, gaps = np.empty((len(at), values.shape[1])), np.isnan(values).any(axis=0)
+    found[:, ~gaps] = np.quantile(values[:, ~gaps], at, axis=0)
+    if gaps.any():
+        found[:, gaps] = np.nanquantile(values[:, gaps], at, axis=0)
+    return found

@@ -20,9 +20,12 @@ _PRIOR: dict[str, tuple[float, float, float]] = {
 }
 """learner -> (seconds of one fold at 1,000 rows x 10 columns on one core, exponent of rows, exponent of columns): least squares over
 the folds of 14 tables with 142 to 6,600 rows; a fold of one learner differs from it by a factor of about 2. XGBoost is a guess."""
+_BOOSTED = ("lightgbm", "catboost", "xgboost")
 _BY_CLASSES = {"linear": 1.0, "lightgbm": 0.6, "catboost": 0.6, "xgboost": 0.6}
 """Exponent of the classes beyond the first."""
 _UNKNOWN = (1.0, 0.8, 0.5)
+_MANY_COLUMNS = 100
+"""Columns from which a boosted fit takes time in proportion to them: each round looks at every one. Measured at 6,000 columns."""
 _BYTES_PER_CELL = {"baseline": 2.0, "lightgbm": 10.0, "catboost": 24.0}
 """Bytes that a fit takes per cell of the table it learns from, beyond the table itself."""
 
@@ -53,6 +56,8 @@ class Costs:
         base, by_rows, by_columns = _PRIOR.get(recipe.learner, _UNKNOWN)
         several = float(self.classes - 1) ** _BY_CLASSES.get(recipe.learner, 0.2) if self.classes > 2 else 1.0
         shipped = float(base * (self.rows / 1_000) ** by_rows * (self.columns / 10) ** by_columns * several)
+        if recipe.learner in _BOOSTED and self.columns > _MANY_COLUMNS:
+            shipped *= (self.columns / _MANY_COLUMNS) ** (1 - by_columns)
         return shipped * _effort(recipe) * self.speed.get(recipe.learner, 1.0)
 
     def learn(self, recipe: Recipe, seconds: float) -> None:
@@ -64,7 +69,7 @@ class Costs:
     def memory(self, recipe: Recipe, per_cell: float | None = None) -> int:
         """Bytes that one fold will take: its table (`per_cell` bytes a cell where the learner says so itself), its answers, boosters' gradients."""
         width = max(1, self.classes)
-        gradients = 2 * width if recipe.learner in ("lightgbm", "catboost", "xgboost") else 0
+        gradients = 2 * width if recipe.learner in _BOOSTED else 0
         per_cell = _BYTES_PER_CELL.get(recipe.learner, 16.0) if per_cell is None else per_cell
         return int(self.rows * (self.columns * per_cell + 8 * (2 * width + gradients)))
 

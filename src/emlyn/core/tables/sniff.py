@@ -15,6 +15,8 @@ COMMA_NUMBER = re.compile(r"\s*[+-]?(?:\d{1,3}(?:\.\d{3})+|\d+),\d+\s*\Z", re.AS
 GROUPED = re.compile(r"\s*[+-]?\d{1,3}(?:,\d{3})+\s*\Z", re.ASCII)
 CODE = re.compile(r"\s*(?:[+-]?0\d+|[+-]?\d{16,})\s*\Z", re.ASCII)
 """A number that would lose digits as a number: a leading zero, or sixteen digits and more."""
+VOTERS = 500
+"""Columns that say whether the first row is a header."""
 DATE_LIKE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}")
 
 
@@ -86,7 +88,7 @@ def has_header(rows: Sequence[Sequence[str]], width: int) -> bool:
         return years and bool(below) and not all(re.fullmatch(r"\s*(19|20)\d\d\s*", c) for c in below[0] if c.strip())
     votes = 0
     offset = 1 if len(first) == width - 1 else 0
-    for i, cell in enumerate(first):
+    for i, cell in enumerate(first[:VOTERS]):
         column = [r[i + offset].strip() for r in below if i + offset < len(r) and r[i + offset].strip()]
         if not column:
             continue
@@ -178,6 +180,8 @@ def _is_spaced(lines: Sequence[str]) -> bool:
 
 def _decimal(rows: Sequence[Sequence[str]], delimiter: str) -> str:
     """`,` where more cells are numbers with a comma than with a point, and not all of them can be thousands."""
-    commas = [c for r in rows for c in r if COMMA_NUMBER.match(c)]
+    commas = [c for r in rows for c in r if "," in c and COMMA_NUMBER.match(c)]
+    if not commas:
+        return "."
     points = sum(1 for r in rows for c in r if "." in c and NUMBER.match(c) and not re.fullmatch(r"\s*\d{1,3}\.\d{3}\s*", c))
-    return "," if commas and len(commas) > points and not all(GROUPED.match(c) for c in commas) else "."
+    return "," if len(commas) > points and not all(GROUPED.match(c) for c in commas) else "."

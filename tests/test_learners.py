@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from emlyn.core.dataset import rows_dataset
 from emlyn.core.features.prep import fit_encoder
+from emlyn.core.features.screening import kept_of, strongest
 from emlyn.core.learner import Effort
 from emlyn.core.table import Table, number_column, text_column
 from emlyn.learners import linear, trees
@@ -193,3 +194,56 @@ def test_lightgbm_without_its_system_library_says_so(monkeypatch):
     monkeypatch.setattr("emlyn.learners.lightgbm.ctypes.CDLL", absent)
     monkeypatch.setattr("emlyn.learners.lightgbm.importlib.import_module", absent)
     assert "libgomp" in learner.missing()
+
+
+def wide(task, rows=180, columns=700, seed=0):
+    """Three of very many columns tell the answer; one has gaps, one is a category."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, columns))
+    score = x[:, 5] + x[:, 100] - x[:, 699] + 0.3 * rng.normal(size=rows)
+    x[rng.random(rows) < 0.1, 5] = np.nan
+    coded = score if task == "regression" else np.digitize(score, [0.0] if task == "binary" else [-0.8, 0.8])
+    table = {f"x{j}": number_column(x[:, j]) for j in range(columns)} | {"colour": text_column([f"c{i % 3}" for i in range(rows)], "category")}
+    data = rows_dataset(Table(table), coded, classes={"binary": 2, "multiclass": 3}.get(task, 0))
+    data.shared["encoder"] = fit_encoder(data.rows)
+    return data
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+@pytest.mark.parametrize("name", ["linear", "lightgbm", "catboost", "trees"])
+def test_of_far_too_many_columns_those_that_matter_are_learned_from(name, task):
+    """Screened recipes answer new rows better than the mean, keep their choice when saved, and say which columns an answer came from."""
+    learner, data, fresh = built_in(name), wide(task), wide(task, seed=1)
+    if learner.missing():
+        pytest.skip(learner.missing())
+    recipes = [r for r in learner.recipes(problem_for(task), data) if r.name.endswith("-screened")]
+    assert recipes
+    assert not any(r.name.endswith("-screened") for r in learner.recipes(problem_for(task), gappy(task))), "a narrow table needs none"
+    asked = _asked(fresh.rows, data)
+    for recipe in recipes:
+        fitted = learner.fit(recipe, data, None, Effort(60.0, 1, 0, steps=40))
+        told = fitted.predict(asked)
+        again = learner.load(fitted.save())
+        np.testing.assert_array_equal(again.predict(asked), told)
+        np.testing.assert_allclose(again.predict(_asked(fresh.rows.take(slice(3, 4)), data)), told[3:4], rtol=1e-5, atol=1e-6)
+        y = fresh.answers
+        if task == "regression":
+            assert np.corrcoef(told[:, 0], y)[0, 1] > 0.5
+        else:
+            assert (told.argmax(axis=1) == y).mean() > (0.65 if task == "binary" else 0.45)
+        shares = fitted.contributions(asked) if hasattr(fitted, "contributions") else None
+        if shares is not None:
+            assert shares.shape[:2] == (len(fresh), 702)
+            told_by = np.abs(shares[:, :-1]).sum(axis=(0, 2))
+            assert set(np.argsort(-told_by)[:12]) & {5, 100, 699}
+            assert (told_by > 0).sum() < 80
+
+
+def test_screening_finds_the_features_that_go_with_the_answers():
+    data = wide("regression")
+    cells = data.shared["encoder"].transform(data.rows).dense
+    kept = strongest(cells, data.answers[:, None], kept_of(len(data)))
+    assert len(kept) == 60
+    assert {5, 100, 699} <= set(kept.tolist())
+    assert (np.diff(kept) > 0).all()
+    assert strongest(cells[:, :20], data.answers[:, None], 60).tolist() == list(range(20))

@@ -176,6 +176,8 @@ def missing_forms(rule: ColumnRule) -> tuple[str, ...]:
 
 def _body(learner: str, fitted: Any, encoder: Encoder, networks: bool, refuse: Any) -> tuple[Trees | Scores | Network, str]:
     prep = getattr(fitted, "prep", None)
+    if prep is not None and prep.kept is not None:
+        raise refuse(f"its {learner} member looks at a selection of the columns alone")
     if prep is not None and (prep.pairs or prep.means):
         raise refuse(f"its {learner} member uses features made with the target or from several columns")
     if learner == "linear" and not fitted.text:

@@ -10,6 +10,7 @@ import numpy as np
 
 from emlyn.core.dataset import Dataset
 from emlyn.core.features.prep import Matrix, encoded
+from emlyn.core.features.screening import strongest
 from emlyn.core.learner import Effort, Fitted
 from emlyn.core.models.outcome import Outcome, base_params
 from emlyn.core.models.parts import pack, require, unpack
@@ -22,8 +23,8 @@ MOST_ROWS = 20_000
 MOST_CELLS = 4_000_000
 """Rows x classes looked at: with thousands of classes a sample of the rows is enough for a floor."""
 BINS = (2, 4, 8, 16)
-SCREENED = 200
-"""Features that are binned at all; of more, those that go with the answers most in a straight line."""
+BINNED = 200
+"""Features that are binned at all: thousands of them, one by one, would take longer than a real model."""
 LOOKED_AT = 6
 """Features that are judged by cross-validation, those whose bins say most at a glance."""
 
@@ -88,24 +89,13 @@ def _telling(matrix: Matrix, targets: np.ndarray, weight: np.ndarray, until: flo
     """The few features whose bins say most about the answers, by one look at each: only these are worth a cross-validated one."""
     errors = np.full(matrix.dense.shape[1], np.inf)
     prior = np.average(targets, axis=0, weights=weight)
-    for j in _screened(matrix.dense, targets):
+    for j in strongest(matrix.dense, targets, BINNED):
         if time.monotonic() > until:
             break
         codes = _codes(matrix.dense[:, j], _edges(matrix, j, BINS[-1]))
         fitted = _error(targets, _means(codes, targets, weight, prior, int(codes.max()) + 1)[codes], weight)
         errors[j] = fitted * len(codes) / max(1, len(codes) - len(np.unique(codes)))  # many levels fit by luck
     return [int(j) for j in np.argsort(errors, kind="stable")[:LOOKED_AT] if np.isfinite(errors[j])]
-
-
-def _screened(cells: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """The features to bin, in their order: with thousands of them one by one would take longer than a real model."""
-    if cells.shape[1] <= SCREENED:
-        return np.arange(cells.shape[1])
-    known = np.isfinite(cells)
-    mean = np.where(known, cells, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-    x = np.where(known, cells - mean, 0)
-    strength = np.abs(x.T @ (targets - targets.mean(axis=0))).max(axis=1) / np.maximum(np.sqrt((x**2).sum(axis=0)), 1e-12)
-    return np.sort(np.argsort(-strength, kind="stable")[:SCREENED])
 
 
 def _prior(outcome: Outcome, fit: Dataset) -> np.ndarray:

@@ -14,6 +14,7 @@ import numpy as np
 from emlyn.core.dataset import Dataset
 from emlyn.core.features.fold_prep import FoldPrep
 from emlyn.core.features.prep import Matrix, encoder_of
+from emlyn.core.features.screening import SCREENED, is_wide
 from emlyn.core.learner import Effort, Fitted
 from emlyn.core.models.outcome import Outcome, base_params, sigmoid, skewed, softmax
 from emlyn.core.models.parts import below, broken, pack, require, unpack, within
@@ -62,6 +63,9 @@ class CatBoost:
         if len(problem.classes) <= 20:
             why = "made features: sums and ratios of numbers, numbers beside their group's mean"
             made.insert(2, Recipe("catboost-prep", self.name, {**base, **shallow}, ("arithmetic", "aggregates"), why))
+        if is_wide(len(encoder_of(data).names), n):
+            why = "only the features that go with the answers most"
+            made.insert(0, Recipe("catboost-screened", self.name, {**base, **shallow}, (SCREENED,), why))
         if encoder_of(data).text:
             why = "also sees what a linear model reads in the texts"
             made.insert(0, Recipe("catboost-text", self.name, {**base, **shallow}, ("text_score",), why))

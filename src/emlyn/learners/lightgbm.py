@@ -20,6 +20,7 @@ import numpy as np
 from emlyn.core.dataset import Dataset
 from emlyn.core.features.fold_prep import FoldPrep
 from emlyn.core.features.prep import Matrix, encoded, encoder_of, lock_of
+from emlyn.core.features.screening import SCREENED, is_wide
 from emlyn.core.learner import Effort, Fitted
 from emlyn.core.models.outcome import Outcome, base_params, sigmoid, skewed, softmax
 from emlyn.core.models.parts import below, broken, pack, require, unpack, within
@@ -35,6 +36,8 @@ FASTEST = 0.25
 MOST_ROUNDS = 6_000
 TEXTUAL = ("lightgbm-few-leaves", "lightgbm-prep", "lightgbm-prep-few-leaves")
 """Recipes that also see what a linear model reads in text columns."""
+SCREENED_TOO = ("lightgbm-extra", "lightgbm-few-leaves")
+"""Recipes that wide tables also get on screened features."""
 PATIENT_WITH_EMPTY = 10
 MANY_CLASSES = 20
 MANY_ROWS = 10_000
@@ -122,6 +125,10 @@ class LightGBM:
         if problem.task == "regression" and skewed(data):
             first = made[0]
             made.insert(1, Recipe(f"{first.name}-log", self.name, {**first.params, "target": "log"}, (), "a long upper tail: learns the logarithm"))
+        if is_wide(len(encoder_of(data).names), n):
+            why = "only the features that go with the answers most, "
+            screened = [replace(r, name=f"{r.name}-screened", features=(SCREENED,), why=why + r.why) for r in made if r.name in SCREENED_TOO]
+            made = [*screened, *made]
         return made
 
     def _scaled(self, settings: dict[str, Any], problem: Problem, n: int) -> dict[str, Any]:

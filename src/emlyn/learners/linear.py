@@ -11,6 +11,7 @@ import numpy as np
 from emlyn.core.dataset import Dataset
 from emlyn.core.features.design import Design
 from emlyn.core.features.prep import Matrix, encoded, encoder_of
+from emlyn.core.features.screening import SCREENED, is_wide, kept_of, strongest
 from emlyn.core.learner import Effort, Fitted
 from emlyn.core.models.outcome import Outcome, base_params, skewed
 from emlyn.core.models.parts import pack, require, unpack
@@ -44,6 +45,9 @@ class LinearModel:
         many, text = len(problem.classes) > 100, encoder.text
         numbers = any(code.kind in ("number", "date") for _, code in encoder.codes)
         found = [Recipe("linear", self.name, {**base, "splines": False, "text": text}, (), "straight lines: the sturdiest model when rows are few")]
+        if is_wide(len(encoder.names), len(data)):
+            why = "the features that go with the answers most: a straight line through all of so many drowns in those that do not matter"
+            found.append(Recipe("linear-screened", self.name, {**base, "splines": False, "text": text}, (SCREENED,), why))
         if not many and numbers and len(data) > 100:
             found.append(Recipe("linear-splines", self.name, {**base, "splines": True, "text": text}, (), "bent lines: smooth effects, no steps"))
         if problem.task == "regression" and skewed(data):
@@ -60,9 +64,12 @@ class LinearModel:
         assert used.answers is not None
         matrix = encoded(used)
         terms = matrix.sparse if recipe.params.get("text") else None
-        design, dense = Design.learn(matrix, bool(recipe.params.get("splines")), skip=_of_text(matrix) if terms is not None else frozenset())
         weight = np.ones(len(used)) if used.weight is None else used.weight.astype(np.float64)
         targets = as_targets(outcome.task, outcome.width, outcome.targets(used.answers))
+        skip = _of_text(matrix) if terms is not None else frozenset()
+        if SCREENED in recipe.features:
+            skip |= set(range(len(matrix.names))) - set(strongest(matrix.dense, targets, kept_of(len(matrix))).tolist())
+        design, dense = Design.learn(matrix, bool(recipe.params.get("splines")), skip=skip)
         if outcome.regression and terms is None and dense.shape[1] <= 3_000:
             model, _ = ridge(dense.astype(np.float64), targets[:, 0], weight, np.logspace(-2, 5, 22))
         else:

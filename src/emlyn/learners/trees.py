@@ -11,6 +11,7 @@ import numpy as np
 from emlyn.core.dataset import Dataset
 from emlyn.core.features.fold_prep import FoldPrep
 from emlyn.core.features.prep import encoder_of
+from emlyn.core.features.screening import SCREENED, is_wide
 from emlyn.core.learner import Effort, Fitted
 from emlyn.core.models.forest import Forest
 from emlyn.core.models.outcome import Outcome, base_params, skewed
@@ -47,6 +48,9 @@ class ExtraTrees:
         found = [Recipe("extra-trees", self.name, settings, text, "an average of fully random trees: little variance, hard to fool")]
         sharp = {**settings, "min_samples_leaf": 1, "max_features": 0.5 if problem.task == "regression" else "sqrt"}
         found.append(Recipe("extra-trees-sharp", self.name, sharp, text, "leaves of one row: remembers what comes again"))
+        if is_wide(width, len(data)):
+            few = {**settings, "max_features": "sqrt"}
+            found.insert(0, Recipe("extra-trees-screened", self.name, few, (SCREENED, *text), "only the features that go with the answers most"))
         if any(size > 5 for size in encoder.levels.values()):
             why = "categories by their target means rather than by frequency"
             found.append(Recipe("extra-trees-encoded", self.name, settings, ("target_encoding", *text), why))

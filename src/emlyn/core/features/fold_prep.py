@@ -3,7 +3,8 @@
 `target_encoding`: smoothed target means of categories, out of fold for the fit rows (nested inner folds), and counts.
 `crosses`: the same for pairs of categories. `arithmetic`: sums, differences, products and ratios of numbers.
 `aggregates`: a number compared with its mean within a category. `text_score`: what a linear model reads in the text columns, out of
-fold. Candidates are ranked by what they explain of the residual that
+fold. `screened`: of far too many features only those that go with the target most (`screening.py`).
+Candidates are ranked by what they explain of the residual that
 an additive model of the single columns leaves, so only interactions are added; which of them are more than luck, shuffled copies of them have
 said (docs/decisions/0005-shadows.md).
 """
@@ -21,11 +22,12 @@ import numpy as np
 
 from emlyn.core.dataset import Dataset, once
 from emlyn.core.features.prep import Matrix, encoded
+from emlyn.core.features.screening import SCREENED, kept_of, strongest
 from emlyn.core.features.text_score import TextScore
 from emlyn.core.models.outcome import Outcome
 from emlyn.core.models.parts import pack, require, unpack
 
-KINDS = ("target_encoding", "crosses", "arithmetic", "aggregates", "text_score")
+KINDS = ("target_encoding", "crosses", "arithmetic", "aggregates", "text_score", SCREENED)
 SMOOTHING = 10.0
 """A category's mean is drawn towards the overall mean as by so many rows of it (Micci-Barreca 2001)."""
 INNER_FOLDS = 5
@@ -163,6 +165,8 @@ class FoldPrep:
     """(operation, feature, feature)."""
     means: list[Means] = field(default_factory=list)
     text: TextScore | None = None
+    kept: np.ndarray | None = None
+    """Features (k,) of the encoded matrix that all of this is made from, where it was screened; None for all."""
     ideas: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Kind -> (candidates that explain more than luck, candidates looked at)."""
     _layout: tuple[Any, list[str], list[tuple[int, ...]]] | None = None
@@ -185,6 +189,10 @@ class FoldPrep:
         mine = _digest(fit.units, targets, weight, seed)
         folds = np.random.default_rng(seed).permutation(np.arange(len(matrix)) % INNER_FOLDS)
         prep, keys, aggregates, fit_blocks = FoldPrep(), [], [], []
+        if SCREENED in wanted:
+            prep.kept = strongest(matrix.dense, targets, kept_of(len(matrix)))
+            matrix = matrix.only(prep.kept)
+            mine += SCREENED
         if ranked := tuple(kind for kind in MOST_KEPT if kind in wanted):
             best, prep.ideas = once(fit, f"ranking:{mine}:{ranked}", lambda: _ranked(ranked, matrix, targets, seed))
             prep.pairs, keys, aggregates = best.get("arithmetic", []), best.get("crosses", []), best.get("aggregates", [])
@@ -212,6 +220,9 @@ class FoldPrep:
     def matrix(self, data: Dataset) -> Matrix:
         """The dataset's units, encoded, with these features."""
         matrix = encoded(data)
+        if self.kept is not None:
+            require(int(self.kept[-1]) < len(matrix.names), "screened features that are not there")
+            matrix = matrix.only(self.kept)
         if len(matrix) == 1 and self.text is None:
             return self._one(matrix) if self.pairs or self.means else matrix
         blocks = [m.dense(matrix.dense) for m in self.means]
@@ -266,6 +277,7 @@ class FoldPrep:
         arrays = {f"{i}.{name}": getattr(m, name) for i, m in enumerate(self.means) for name in ("known", "means", "counts", "overall")}
         means = [{"key": list(m.key), "size": m.size, "number": m.number} for m in self.means]
         arrays |= {} if self.text is None else {"text.coefficients": self.text.coefficients, "text.intercept": self.text.intercept}
+        arrays |= {} if self.kept is None else {"kept": self.kept}
         return pack({"pairs": [list(p) for p in self.pairs], "means": means, "ideas": self.ideas}, arrays)
 
     @staticmethod
@@ -283,8 +295,12 @@ class FoldPrep:
         if "text.coefficients" in arrays:
             text = TextScore(arrays["text.coefficients"], arrays["text.intercept"])
             require(text.coefficients.ndim == 2 and text.coefficients.shape[1] == len(text.intercept), "text scores of uneven arrays")
+        kept = arrays.get("kept")
+        if kept is not None:
+            kept = kept.astype(np.int64)
+            require(kept.ndim == 1 and len(kept) > 0 and kept[0] >= 0 and bool((np.diff(kept) > 0).all()), "screened features out of order")
         ideas = {str(kind): (int(kept), int(tried)) for kind, (kept, tried) in document.get("ideas", {}).items()}
-        return FoldPrep(pairs, means, text, ideas)
+        return FoldPrep(pairs, means, text, kept, ideas)
 
 
 def _digest(units: np.ndarray, targets: np.ndarray, weight: np.ndarray, seed: int) -> str:

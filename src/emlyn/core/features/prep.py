@@ -65,6 +65,13 @@ class Matrix:
         both = np.hstack([self.dense, dense.astype(np.float32, copy=False)])
         return Matrix(both, (*self.names, *names), (*self.sources, *sources), self.levels, self.columns, self.sparse, self.sparse_sources)
 
+    def only(self, features: np.ndarray) -> Matrix:
+        """The matrix with these dense features alone, in this order."""
+        places = features.tolist()
+        levels = {new: self.levels[old] for new, old in enumerate(places) if old in self.levels}
+        names, sources = tuple(self.names[j] for j in places), tuple(self.sources[j] for j in places)
+        return Matrix(self.dense[:, features], names, sources, levels, self.columns, self.sparse, self.sparse_sources)
+
     def shares(self) -> np.ndarray:
         """(p, columns): how much of a feature belongs to each source column; rows add up to 1."""
         out = np.zeros((len(self.names), len(self.columns)))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from emlyn.core.dataset import Dataset
+from emlyn.core.features.screening import SCREENED, kept_of
 from emlyn.records.plan import Recipe
 
 _PRIOR: dict[str, tuple[float, float, float]] = {
@@ -45,7 +46,7 @@ class Costs:
     def expect(self, recipe: Recipe) -> float:
         """Seconds of one fold: measured on this recipe or its siblings where there are any (geometric mean), the prior otherwise."""
         seen = self._seen.get(recipe.name) or self._seen.get(recipe.learner)
-        return math.exp(sum(seen) / len(seen)) * _effort(recipe) if seen else self.prior(recipe)
+        return math.exp(sum(seen) / len(seen)) * self._share(recipe) if seen else self.prior(recipe)
 
     def measured(self, recipe: Recipe) -> bool:
         """Has this recipe or a sibling been measured here?"""
@@ -53,18 +54,30 @@ class Costs:
 
     def prior(self, recipe: Recipe) -> float:
         """Seconds of one fold on one core as shipped, corrected by what earlier runs here measured."""
-        base, by_rows, by_columns = _PRIOR.get(recipe.learner, _UNKNOWN)
+        base, by_rows, _ = _PRIOR.get(recipe.learner, _UNKNOWN)
         several = float(self.classes - 1) ** _BY_CLASSES.get(recipe.learner, 0.2) if self.classes > 2 else 1.0
-        shipped = float(base * (self.rows / 1_000) ** by_rows * (self.columns / 10) ** by_columns * several)
-        if recipe.learner in _BOOSTED and self.columns > _MANY_COLUMNS:
-            shipped *= (self.columns / _MANY_COLUMNS) ** (1 - by_columns)
-        return shipped * _effort(recipe) * self.speed.get(recipe.learner, 1.0)
+        shipped = float(base * (self.rows / 1_000) ** by_rows * self._by_columns(recipe.learner, self.columns) * several)
+        return shipped * self._share(recipe) * self.speed.get(recipe.learner, 1.0)
+
+    def _share(self, recipe: Recipe) -> float:
+        """What a recipe costs in those of its learner's usual one: more where it learns more slowly, less where it looks at fewer columns."""
+        if SCREENED not in recipe.features:
+            return _effort(recipe)
+        few, all_ = (self._by_columns(recipe.learner, c) for c in (min(self.columns, kept_of(self.rows)), self.columns))
+        return _effort(recipe) * few / all_
+
+    @staticmethod
+    def _by_columns(learner: str, columns: int) -> float:
+        """How the seconds of a fold grow with the columns, 1 at ten of them."""
+        exponent = _PRIOR.get(learner, _UNKNOWN)[2]
+        many = max(1.0, columns / _MANY_COLUMNS) ** (1 - exponent) if learner in _BOOSTED else 1.0
+        return float((columns / 10) ** exponent * many)
 
     def learn(self, recipe: Recipe, seconds: float) -> None:
         """Take a measured fold into account."""
         if not self.fixed:
             for name in (recipe.name, recipe.learner):
-                self._seen.setdefault(name, []).append(math.log(max(seconds, 1e-4) / _effort(recipe)))
+                self._seen.setdefault(name, []).append(math.log(max(seconds, 1e-4) / self._share(recipe)))
 
     def memory(self, recipe: Recipe, per_cell: float | None = None) -> int:
         """Bytes that one fold will take: its table (`per_cell` bytes a cell where the learner says so itself), its answers, boosters' gradients."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import evidences
@@ -166,6 +166,7 @@ def test_what_cannot_be_resolved_says_what_could(store: Store, reference: str, s
 
 
 @given(st.text(max_size=40))
+@example("/\x00")
 @settings(max_examples=200, deadline=None)
 def test_any_text_is_resolved_or_refused_politely(text: str) -> None:
     with pytest.raises(ModelError):

@@ -145,10 +145,10 @@ def _read(path: Path) -> bytes:
         if path.stat().st_size > LARGEST_TOTAL:
             raise _refused(str(path), f"it is larger than {LARGEST_TOTAL >> 30} GiB")
         return path.read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a name with a null byte is no path at all
         raise ModelError(
-            f"this model file cannot be read: {error.strerror or error}",
-            where=str(path),
+            f"this model file cannot be read: {getattr(error, 'strerror', None) or error}",
+            where=str(path).replace("\0", "\\0"),
             allowed="a .emlyn file, or the name of a registered model",
             next_step="check the path; `emlyn models` lists the registered ones",
         ) from error

@@ -492,3 +492,9 @@ def test_columns_of_two_values_are_no_range_to_stay_inside() -> None:
     two = dataclasses.replace(next(c for c in base.card.columns if c.role == "feature" and c.kind == "number"), name="flag", distinct=2, missing=0)
     card = dataclasses.replace(base.card, columns=(two,))
     assert "“flag”" not in render(dataclasses.replace(base, card=card, explanation=None))
+
+
+@pytest.mark.parametrize(("naive", "said"), [(0.9921, "makes no difference"), (0.999, "matters here")])
+def test_a_split_that_changes_nothing_is_not_called_a_matter(naive: float, said: str) -> None:
+    page = render(dataclasses.replace(evidences.binary(), naive_score={"honest": 0.992, "naive split": naive}))
+    assert said in page

@@ -188,7 +188,10 @@ def _sureness(evidence: Evidence) -> Section:
         blocks.append(Note(part(evidence, "selection")["sentence"], "quiet"))
     if len(evidence.naive_score) > 1:
         pairs = ", ".join(f"{k} {words.number(v)}" for k, v in list(evidence.naive_score.items())[:4])
-        blocks.append(Note(f"The way rows are parted matters here: {pairs}. The honest number is the one above.", "care"))
+        if len({words.number(v) for v in evidence.naive_score.values()}) == 1:
+            blocks.append(Note(f"How rows are parted makes no difference to a quick model here: {pairs}.", "quiet"))
+        else:
+            blocks.append(Note(f"The way rows are parted matters here: {pairs}. The honest number is the one above.", "care"))
     return Section("range", "How sure we are of that", lead, blocks)
 
 

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from emlyn.core.dataset import rows_dataset
 from emlyn.core.features.prep import fit_encoder
 from emlyn.core.features.screening import kept_of, strongest
 from emlyn.core.learner import Effort
+from emlyn.core.models.forest import below
 from emlyn.core.table import Table, number_column, text_column
 from emlyn.learners import linear, trees
 from emlyn.learners.mlp import unsmoothed
@@ -247,3 +249,13 @@ def test_screening_finds_the_features_that_go_with_the_answers():
     assert {5, 100, 699} <= set(kept.tolist())
     assert (np.diff(kept) > 0).all()
     assert strongest(cells[:, :20], data.answers[:, None], 60).tolist() == list(range(20))
+
+
+LARGE = 2.0**100
+
+
+@given(arrays(np.float64, 20, elements=st.floats(-LARGE, LARGE)), arrays(np.float32, 20, elements=st.floats(-LARGE, LARGE, width=32)))
+def test_trees_send_a_row_the_same_way_by_shorter_thresholds(thresholds, cells):
+    near = np.concatenate([cells, thresholds.astype(np.float32)])
+    for threshold in thresholds:
+        np.testing.assert_array_equal(near <= below(np.array([threshold])), near <= threshold)

@@ -30,8 +30,16 @@ class Effort:
     cancelled: Callable[[], bool] = never
 
 
+Joined = Callable[[Dataset], np.ndarray]
+"""Answers a dataset of one unit: (1, classes) probabilities or (1, 1) numbers, float64."""
+
+
 class Fitted(Protocol):
-    """A learned model of one learner. Holds only what prediction needs."""
+    """A learned model of one learner. Holds only what prediction needs.
+
+    A class may also offer a static method `together(models)`: models of several folds as one `Joined`, the mean of their answers within
+    rounding, where that is quicker than to ask each; None where it is not.
+    """
 
     steps: int | None
     """Rounds or epochs kept; None for learners without steps."""

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from emlyn.core.dataset import Dataset
-from emlyn.core.features.design import Design
+from emlyn.core.features.design import Design, Designs
 from emlyn.core.features.prep import Matrix, encoded, encoder_of
 from emlyn.core.features.screening import SCREENED, is_wide, kept_of, strongest
-from emlyn.core.learner import Effort, Fitted
-from emlyn.core.models.outcome import Outcome, base_params, skewed
+from emlyn.core.learner import Effort, Fitted, Joined
+from emlyn.core.models.outcome import Outcome, Outcomes, base_params, skewed
 from emlyn.core.models.parts import pack, require, unpack
 from emlyn.core.models.solver import Features, Linear, arrays_of, as_targets, deadline, descend, loss_of, probabilities, ridge
 from emlyn.plugins import hook
@@ -144,6 +144,22 @@ class FittedLinear:
     def predict(self, data: Dataset, steps: int | None = None) -> np.ndarray:
         raw = self.model.scores(self._features(encoded(data))).astype(np.float64)
         return self.outcome.answers(probabilities(self.outcome.task, raw))
+
+    @staticmethod
+    def together(models: Sequence[FittedLinear]) -> Joined | None:
+        """The mean of their answers to one row; None where they read texts or the folds left them different features."""
+        designs = [m.design for m in models]
+        if any(m.text for m in models) or not Designs.alike(designs):
+            return None
+        stacked, outcomes, task = Designs(designs), Outcomes([m.outcome for m in models]), models[0].outcome.task
+        coefficients = np.stack([m.model.coefficients.astype(np.float32) for m in models])
+        intercepts = np.stack([m.model.intercept for m in models])
+
+        def answer(data: Dataset) -> np.ndarray:
+            rows = stacked.transform(encoded(data).dense.repeat(len(models), axis=0))
+            return outcomes.mean(probabilities(task, np.matmul(rows[:, None], coefficients)[:, 0] + intercepts))
+
+        return answer
 
     def contributions(self, data: Dataset) -> np.ndarray | None:
         """Coefficient times standardised feature, on the raw scale (log odds, scores or standardised numbers): (n, columns + 1, k)."""

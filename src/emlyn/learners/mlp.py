@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from emlyn.core.dataset import Dataset
-from emlyn.core.features.design import Design
+from emlyn.core.features.design import Design, Designs
 from emlyn.core.features.fold_prep import FoldPrep
 from emlyn.core.features.prep import encoder_of
-from emlyn.core.learner import Effort, Fitted
-from emlyn.core.models.network import Shape, Training, Weights, scores, train
-from emlyn.core.models.outcome import Outcome, base_params, skewed, softmax
+from emlyn.core.learner import Effort, Fitted, Joined
+from emlyn.core.models.network import Shape, Training, Weights, scores, scores_of_each, side_by_side, train
+from emlyn.core.models.outcome import Outcome, Outcomes, base_params, skewed, softmax
 from emlyn.core.models.parts import below, pack, require, unpack, within
 from emlyn.plugins import hook
 from emlyn.records.plan import Recipe
@@ -146,9 +146,32 @@ class FittedMlp:
         raw = [scores(self.networks.shape, w, x) for w in self.networks.members]
         if self.outcome.regression:
             return self.outcome.answers(np.mean(raw, axis=0))
-        every = np.zeros((len(x), self.outcome.width))
-        every[:, self.networks.classes] = unsmoothed(np.mean([softmax(r) for r in raw], axis=0), self.smoothing)
-        return self.outcome.answers(every)
+        return self.outcome.answers(self._by_class(np.mean([softmax(r) for r in raw], axis=0)))
+
+    def _by_class(self, p: np.ndarray) -> np.ndarray:
+        every = np.zeros((len(p), self.outcome.width))
+        every[:, self.networks.classes] = unsmoothed(p, self.smoothing)
+        return every
+
+    @staticmethod
+    def together(models: Sequence[FittedMlp]) -> Joined | None:
+        """The mean of their answers to one row; None where the folds left them other features, classes or numbers of networks."""
+        first, designs = models[0], [m.design for m in models]
+        shape, seeds = first.networks.shape, len(first.networks.members)
+        same = all(m.networks.shape == shape and len(m.networks.members) == seeds and m.smoothing == first.smoothing for m in models)
+        if not same or not Designs.alike(designs) or not all(np.array_equal(m.networks.classes, first.networks.classes) for m in models):
+            return None
+        stacked, outcomes = Designs(designs), Outcomes([m.outcome for m in models])
+        networks = side_by_side([w for m in models for w in m.networks.members])
+
+        def answer(data: Dataset) -> np.ndarray:
+            rows = stacked.transform(np.concatenate([m.prep.matrix(data).dense for m in models]))
+            raw = scores_of_each(shape, networks, rows.repeat(seeds, axis=0))
+            if shape.regression:
+                return outcomes.mean(raw.reshape(len(models), seeds).mean(axis=1))
+            return outcomes.mean(first._by_class(softmax(raw).reshape(len(models), seeds, -1).mean(axis=1)))
+
+        return answer
 
     def contributions(self, data: Dataset) -> np.ndarray | None:
         """None: a network has no fast native attribution."""

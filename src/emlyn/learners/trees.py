@@ -12,9 +12,9 @@ from emlyn.core.dataset import Dataset
 from emlyn.core.features.fold_prep import FoldPrep
 from emlyn.core.features.prep import encoder_of
 from emlyn.core.features.screening import SCREENED, is_wide
-from emlyn.core.learner import Effort, Fitted
-from emlyn.core.models.forest import Forest
-from emlyn.core.models.outcome import Outcome, base_params, skewed
+from emlyn.core.learner import Effort, Fitted, Joined
+from emlyn.core.models.forest import Forest, Walk
+from emlyn.core.models.outcome import Outcome, Outcomes, base_params, skewed
 from emlyn.core.models.parts import below, pack, require, unpack, within
 from emlyn.plugins import hook
 from emlyn.records.plan import Recipe
@@ -129,9 +129,26 @@ class FittedTrees:
         raw = self.forest.predict(filled(self.prep.matrix(data).dense, self.fill))
         if self.outcome.regression:
             return self.outcome.answers(raw)
+        return self.outcome.answers(self._by_class(raw))
+
+    def _by_class(self, raw: np.ndarray) -> np.ndarray:
         every = np.zeros((len(raw), self.outcome.width))
         every[:, self.classes] = raw
-        return self.outcome.answers(every)
+        return every
+
+    @staticmethod
+    def together(models: Sequence[FittedTrees]) -> Joined | None:
+        """The mean of their answers to one row; None where a fold left one of them other features or classes."""
+        first = models[0]
+        if any(m.forest.width != first.forest.width or not np.array_equal(m.classes, first.classes) for m in models):
+            return None
+        walk, outcomes = Walk([m.forest for m in models]), Outcomes([m.outcome for m in models])
+
+        def answer(data: Dataset) -> np.ndarray:
+            raw = walk(np.concatenate([filled(m.prep.matrix(data).dense, m.fill) for m in models]))
+            return outcomes.mean(raw if outcomes.first.regression else first._by_class(raw))
+
+        return answer
 
     def contributions(self, data: Dataset) -> np.ndarray | None:
         """None: a forest has no fast native attribution."""

@@ -13,6 +13,7 @@ from emlyn.core.dataset import Dataset, rows_dataset
 from emlyn.core.features.prep import fit_encoder
 from emlyn.core.judging.metrics import metric
 from emlyn.core.learner import Effort, Learner
+from emlyn.core.models.model import Member
 from emlyn.core.table import Table, number_column, text_column
 from emlyn.records.codec import from_json, to_json
 from emlyn.records.plan import Recipe
@@ -119,6 +120,20 @@ class LearnerContract:
             one = again.predict(rest.take(np.array([7])))
             np.testing.assert_allclose(one[0], found[7], rtol=1e-5, atol=1e-9)
             self.check_answers(again.predict(rest.take(np.array([], dtype=np.int64))), 0, task)
+
+    def test_models_of_a_bag_answer_one_row_with_the_mean_of_their_answers(self, learner: Learner, task: str) -> None:
+        """Also where the folds left them different gaps and classes, and by a quicker way of asking them all, where the learner has one."""
+        data = dataset_for(task)
+        assert data.answers is not None
+        gap, first = np.isnan(data.rows["gappy"].values), data.answers == data.answers[0]
+        asked = data.without_answers()
+        for recipe in self.recipes(learner, task)[:2]:
+            for cuts in ((np.arange(100), np.arange(60, ROWS)), (np.arange(100), np.flatnonzero(~gap)), (np.arange(100), np.flatnonzero(~first))):
+                models = tuple(learner.fit(recipe, data.take(rows), None, QUICK) for rows in cuts)
+                bag = Member(recipe, 1.0, models)
+                for i in (0, int(gap.argmax()), int((~gap).argmax())):
+                    one = asked.take(np.array([i]))
+                    np.testing.assert_allclose(bag.predict(one), sum(m.predict(one) for m in models) / 2, rtol=1e-5, atol=1e-9)
 
     def test_no_worse_than_the_prior(self, learner: Learner, task: str) -> None:
         data = dataset_for(task, dirty_table(3 * ROWS))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -21,23 +21,6 @@ BALANCED = 0.5
 """Spread given to every indicator, that of a balanced one (Gelman 2008): divided by their own, rare levels would escape the penalty."""
 REACH = 4.0
 """Standardised numbers are drawn smoothly into about this range on either side."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Ready:
-    """What one row needs of a design, made once."""
-
-    empty: np.ndarray
-    """(width,) the standardised row in which everything is 0, and the one in which everything is 1."""
-    full: np.ndarray
-    gap_places: np.ndarray
-    """(b,) where the indicators of gaps stand."""
-    code_features: np.ndarray
-    code_sizes: np.ndarray
-    code_places: np.ndarray
-    """(codes,) each code's feature, how many indicators it has, and where they begin."""
-    knots: np.ndarray
-    """As in the design, infinite where there are fewer."""
 
 
 @dataclass(eq=False)
@@ -92,44 +75,11 @@ class Design:
 
     def transform(self, matrix: Matrix) -> np.ndarray:
         """(n, width) float32, finite; features that did not vary are 0."""
-        return self._one(matrix.dense[0])[None] if len(matrix) == 1 else self._standard(self._raw(matrix))
-
-    def _one(self, row: np.ndarray) -> np.ndarray:
-        """One row (p,) as (width,) float32, by the same operations on fewer and prepared arrays."""
-        ready = self._ready
-        out = ready.empty.copy()
-        z = (row[self.numbers] - self.middle) / self.scale
-        z = z / np.sqrt(1 + (z / np.float32(REACH)) ** 2)
-        gaps = np.isnan(z)
-        if gaps.any():
-            z[gaps] = 0.0
-            places = ready.gap_places[gaps[self.gaps]]
-            out[places] = ready.full[places]
-        a = len(z)
-        out[:a] = (z - self.centre[:a]) / self.spread[:a]
-        codes = row[ready.code_features]
-        known = codes < ready.code_sizes  # false where there is no code
-        places = ready.code_places[known] + codes[known].astype(np.int64)
-        out[places] = ready.full[places]
-        if len(self.splined):
-            hinges = np.maximum(z[self.splined][:, None] - ready.knots, np.float32(0)).ravel()
-            at = len(out) - len(hinges)
-            out[at:] = (hinges - self.centre[at:]) / self.spread[at:]
-        return out
+        return self._alone.transform(matrix.dense) if len(matrix) == 1 else self._standard(self._raw(matrix))
 
     @cached_property
-    def _ready(self) -> _Ready:
-        a, b, sizes = len(self.numbers), len(self.gaps), np.array([k for _, k in self.codes], dtype=np.int64)
-        starts = a + b + np.concatenate([[0], np.cumsum(sizes)])[: len(sizes)]
-        return _Ready(
-            empty=np.asarray(-self.centre / self.spread, dtype=np.float32),
-            full=np.asarray((1 - self.centre) / self.spread, dtype=np.float32),
-            gap_places=a + np.arange(b),
-            code_features=np.array([j for j, _ in self.codes], dtype=np.int64),
-            code_sizes=sizes.astype(np.float32),
-            code_places=starts.astype(np.int64),
-            knots=np.where(np.isnan(self.knots), np.float32(np.inf), self.knots),
-        )
+    def _alone(self) -> Designs:
+        return Designs([self])
 
     def _standard(self, raw: np.ndarray) -> np.ndarray:
         return np.asarray((raw - self.centre) / self.spread, dtype=np.float32)
@@ -183,6 +133,51 @@ class Design:
     @staticmethod
     def load_names() -> tuple[str, ...]:
         return ("numbers", "middle", "scale", "gaps", "splined", "knots", "centre", "spread")
+
+
+class Designs:
+    """Designs of one layout, as the folds of a bag mostly have, and one row for each: the same operations on fewer and prepared arrays."""
+
+    def __init__(self, designs: Sequence[Design]) -> None:
+        first = designs[0]
+        self.numbers, self.gaps, self.splined = first.numbers, first.gaps, first.splined
+        held = {name: np.stack([getattr(d, name) for d in designs]) for name in ("middle", "scale", "centre", "spread", "knots")}
+        self.middle, self.scale, self.centre, self.spread, knots = held.values()
+        self.knots = np.where(np.isnan(knots), np.float32(np.inf), knots)
+        a, b, sizes = len(self.numbers), len(self.gaps), np.array([k for _, k in first.codes], dtype=np.int64)
+        self.gap_places = slice(a, a + b)
+        self.code_features, self.code_sizes = np.array([j for j, _ in first.codes], dtype=np.int64), sizes.astype(np.float32)
+        self.code_places = a + b + np.concatenate([[0], np.cumsum(sizes)])[: len(sizes)].astype(np.int64)
+        # the standardised row in which everything is 0, and the one in which everything is 1
+        self.empty = np.asarray(-self.centre / self.spread, dtype=np.float32)
+        self.full = np.asarray((1 - self.centre) / self.spread, dtype=np.float32)
+
+    @staticmethod
+    def alike(designs: Sequence[Design]) -> bool:
+        first, places = designs[0], ("numbers", "gaps", "splined")
+        return all(d.codes == first.codes and all(np.array_equal(getattr(d, name), getattr(first, name)) for name in places) for d in designs)
+
+    def transform(self, rows: np.ndarray) -> np.ndarray:
+        """Rows (designs, p) float32, one for each, as (designs, width) float32."""
+        out = self.empty.copy()
+        z = (rows[:, self.numbers] - self.middle) / self.scale
+        z = z / np.sqrt(1 + (z / np.float32(REACH)) ** 2)
+        gaps = np.isnan(z)
+        if gaps.any():
+            z[gaps] = 0.0
+            known = gaps[:, self.gaps]
+            out[:, self.gap_places][known] = self.full[:, self.gap_places][known]
+        a = z.shape[1]
+        out[:, :a] = (z - self.centre[:, :a]) / self.spread[:, :a]
+        codes = rows[:, self.code_features]
+        design, code = np.nonzero(codes < self.code_sizes)  # false where there is no code
+        places = self.code_places[code] + codes[design, code].astype(np.int64)
+        out[design, places] = self.full[design, places]
+        if len(self.splined):
+            hinges = np.maximum(z[:, self.splined][:, :, None] - self.knots, np.float32(0)).reshape(len(out), -1)
+            at = out.shape[1] - hinges.shape[1]
+            out[:, at:] = (hinges - self.centre[:, at:]) / self.spread[:, at:]
+        return out
 
 
 def _quantiles(values: np.ndarray, at: np.ndarray) -> np.ndarray:

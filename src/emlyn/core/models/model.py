@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from emlyn import plugins
 from emlyn.core.dataset import Dataset, rows_dataset
 from emlyn.core.features.prep import Encoder
-from emlyn.core.learner import Fitted
+from emlyn.core.learner import Fitted, Joined
 from emlyn.core.models.calibration import Calibration
 from emlyn.core.models.parts import below, pack, require, unpack, within
 from emlyn.core.table import Table
@@ -42,7 +43,15 @@ class Member:
     """Seconds one row takes, measured when the model was made."""
 
     def predict(self, data: Dataset) -> np.ndarray:
+        if len(data) == 1 and self._joined is not None:
+            return self._joined(data)
         return self.mean(answers_of(self.fitted, data))
+
+    @cached_property
+    def _joined(self) -> Joined | None:
+        """How a bag answers one row, where its learner knows a quicker way than to ask each model."""
+        together = getattr(self.fitted[0], "together", None)
+        return together(self.fitted) if together is not None and len(self.fitted) > 1 else None
 
     def mean(self, answers: Iterator[np.ndarray]) -> np.ndarray:
         """The member's answer from those of its models, which are taken from the iterator."""
@@ -106,10 +115,11 @@ class Model:
             return np.zeros((0, self.width))
         if data.shared.get("encoder") is not self.encoder:
             data = replace(data, shared={} if self.encoder is None else {"encoder": self.encoder})
-        answers = answers_of([fitted for member in self.members for fitted in member.fitted], data, self.threads)
-        total = self.members[0].weight * self.members[0].mean(answers)
-        for member in self.members[1:]:
-            total += member.weight * member.mean(answers)
+        if len(data) == 1:
+            total = np.asarray(sum(member.weight * member.predict(data) for member in self.members))
+        else:
+            answers = answers_of([fitted for member in self.members for fitted in member.fitted], data, self.threads)
+            total = np.asarray(sum(member.weight * member.mean(answers) for member in self.members))
         if self.bounds is not None:
             return np.clip(total, *self.bounds)
         return self.calibration.apply(total)

@@ -4,7 +4,7 @@ scaling layer, activation, periodic embeddings of numbers, learning-rate schedul
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -230,3 +230,23 @@ def scores(shape: Shape, weights: Weights, x: np.ndarray, chunk: int = 8_192) ->
     if not len(x):
         return np.zeros((0, shape.outputs))
     return np.concatenate([Pass(shape, weights, x[i : i + chunk]).forward() for i in range(0, len(x), chunk)]).astype(np.float64)
+
+
+def side_by_side(networks: Sequence[Weights]) -> dict[str, np.ndarray]:
+    """Weights of networks of one shape, stacked."""
+    return {name: np.stack([w[name] for w in networks]) for name in networks[0].sizes}
+
+
+def scores_of_each(shape: Shape, w: Mapping[str, np.ndarray], x: np.ndarray) -> np.ndarray:
+    """(m, outputs) float64 scores of m stacked networks, each of its own row of x (m, inputs): one forward pass instead of m."""
+    act, h = _mish if shape.regression else _selu, x
+    if shape.periodic and shape.numbers:
+        angle = x[:, : shape.numbers, None] * w["frequency"] + w["phase"]
+        mixed = np.einsum("mnf,mnfe->mne", np.cos(angle), w["mix"]) + w["mix_bias"]
+        h = np.hstack([x, mixed.reshape(len(x), -1)])
+    h = h * w["scale"]
+    for i in range(len(shape.hidden) + 1):
+        h = np.matmul(h[:, None], w[f"weight{i}"])[:, 0] * np.float32(1 / np.sqrt(h.shape[1])) + w[f"bias{i}"]
+        if i < len(shape.hidden):
+            h = act(h)[0]
+    return h.astype(np.float64)

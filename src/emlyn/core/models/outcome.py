@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +89,22 @@ class Outcome:
         require(isinstance(state.get("width"), int) and state["width"] >= 1, "no classes")
         low, high = (end if state[name] is None else float(state[name]) for name, end in (("low", -np.inf), ("high", np.inf)))
         return Outcome(state["task"], state["width"], bool(state["log"]), float(state["centre"]), float(state["scale"]), low, high)
+
+
+class Outcomes:
+    """The scales that the folds of a bag learned, for one row that all of their models answer."""
+
+    def __init__(self, outcomes: Sequence[Outcome]) -> None:
+        self.first = outcomes[0]
+        self.centre, self.scale, self.low, self.high = (np.array([getattr(o, name) for o in outcomes]) for name in ("centre", "scale", "low", "high"))
+
+    def mean(self, raw: np.ndarray) -> np.ndarray:
+        """The mean (1, width) of what each outcome answers to its own model's raw outputs: (models,) or (models, width)."""
+        if not self.first.regression:
+            return np.asarray(self.first.answers(raw).mean(axis=0, keepdims=True))
+        numbers = np.asarray(raw, dtype=np.float64).reshape(-1) * self.scale + self.centre
+        numbers = np.expm1(np.minimum(numbers, 700.0)) if self.first.log else numbers
+        return np.array([[np.minimum(np.maximum(numbers, self.low), self.high).mean()]])
 
 
 def _pair(first: float, second: float) -> np.ndarray:

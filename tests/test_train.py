@@ -112,6 +112,13 @@ def test_bounded_by_trials_the_run_repeats(home: Path) -> None:
     np.testing.assert_allclose(first.model.predict_proba(str(CLEAN)), second.model.predict_proba(str(CLEAN)), rtol=0, atol=1e-6)
 
 
+def test_trials_that_hold_no_learner_are_said_to_be_too_few_not_too_slow(home: Path) -> None:
+    result = emlyn.train(str(CLEAN), target="diagnosis", trials=2, jobs=1).result
+    message = next(f["message"] for f in result["findings"] if f["code"] == "model.unfinished")
+    assert "2 trials" in message
+    assert "time" not in message
+
+
 def test_stopped_by_a_signal_it_finishes_with_the_best_so_far(home: Path) -> None:
     process = subprocess.Popen(
         command("train", str(CLEAN), "--target", "diagnosis", "--budget", "120s", "--json"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

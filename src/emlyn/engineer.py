@@ -381,18 +381,24 @@ def _evaluate(learned: Learned, ready: Prepared, options: TrainOptions, context:
         found = evaluate_oof(trials, ready.working, problem, context)
     if learned.fair is not None:
         found = deepened(found, {"fairness": limit_section(learned.fair, found, problem)}, problem)
-    extra = _unfinished(model)
+    extra = _baselines_only(model, trials)
     done = conclude(found, problem, (*ready.audit.findings, *extra))
     return replace(done, findings=(*done.findings, *extra))
 
 
-def _unfinished(model: Model) -> tuple[Finding, ...]:
-    """A warning where the time only sufficed for a baseline."""
+def _baselines_only(model: Model, trials: Trials) -> tuple[Finding, ...]:
+    """A warning where only baselines are in the model, and why."""
     if any(member.recipe.learner != "baseline" for member in model.members):
         return ()
-    said = "No learner finished in the time given: this is the best rule that looks at a single column."
-    fix = "nothing was changed; give the run a longer --budget"
-    return (Finding("model.unfinished", "model.unfinished", "warn", said, detail="The ensemble holds baselines only.", fix=fix),)
+    asked = trials.plan.trials
+    if any(c.recipe.learner != "baseline" and c.results for c in trials.candidates):
+        why, fix = "No learner was better than", "give the run more rows or columns, if there are any"
+    elif asked is not None:
+        why, fix = f"The {asked} trials that were asked for are baselines; this is", "ask for more --trials"
+    else:
+        why, fix = "No learner finished in the time given: this is", "give the run a longer --budget"
+    said, detail = f"{why} the best rule that looks at a single column.", "The ensemble holds baselines only."
+    return (Finding("model.unfinished", "model.unfinished", "warn", said, detail=detail, fix=f"nothing was changed; {fix}"),)
 
 
 def labelled(found: Read, card: DataCard, problem: Problem) -> Dataset:

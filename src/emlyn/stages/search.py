@@ -463,6 +463,8 @@ class Race:
             why = "the time for it was used"
         elif self.dry >= PATIENCE:
             why = f"the last {PATIENCE} variations added nothing; nothing more can be gained"
+        elif self.plan.trials == len(self.plan.recipes):
+            why = f"the {self.plan.trials} trials that were asked for were made"
         else:
             why = "every recipe was tried; nothing more can be gained"
         self.telling.ends(why)

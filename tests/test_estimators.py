@@ -1,5 +1,8 @@
 """The estimators keep scikit-learn's contract, and take what scikit-learn's own would refuse: strings, dates, gaps, dirt."""
 
+import copy
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -92,6 +95,16 @@ def test_inside_scikit_learn():
     assert grid.best_params_["trials"] in (2, 3)
     twin = clone(emlyn.Classifier(metric="log_loss", budget="5s", trials=2, random_state=7, n_jobs=1))
     assert twin.get_params() == {"metric": "log_loss", "budget": "5s", "trials": 2, "random_state": 7, "n_jobs": 1}
+
+
+def test_a_copy_answers_the_same_also_after_one_row_was_asked_about(people):
+    """What makes single rows quick (prepared calls, joined models) belongs to the process and must not hinder a copy."""
+    table, label, _ = people
+    model = emlyn.Classifier(trials=6, random_state=0).fit(table, label)
+    assert {m.recipe.learner for m in model.model_.members} >= {"lightgbm", "linear"}
+    found = model.predict_proba(table.iloc[:1])
+    for again in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        np.testing.assert_array_equal(again.predict_proba(table.iloc[:1]), found)
 
 
 def test_weights_count():

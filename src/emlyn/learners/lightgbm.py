@@ -342,6 +342,10 @@ class FittedLightGBM:
     threads: int = 1
     _prepared: OneRow | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies: what was prepared for one row belongs to this booster in this process."""
+        return {**self.__dict__, "_prepared": None}
+
     def predict(self, data: Dataset, steps: int | None = None) -> np.ndarray:
         if not len(data):
             return np.zeros((0, self.outcome.width))

@@ -47,6 +47,10 @@ class Member:
             return self._joined(data)
         return self.mean(answers_of(self.fitted, data))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies of estimators: what was made for one row is made again where it is wanted."""
+        return {name: value for name, value in self.__dict__.items() if name != "_joined"}
+
     @cached_property
     def _joined(self) -> Joined | None:
         """How a bag answers one row, where its learner knows a quicker way than to ask each model."""

@@ -44,7 +44,8 @@ def precision(m: Material) -> Outcome:
     if events >= FEW_EVENTS and not wide:
         return outcome()
     what = "rows of the rarer answer" if problem.task == "binary" else "rows outside the commonest answer" if sizes else "rows"
-    text = f"The evaluation rests on {events} {what}: {problem.metric} {number(main.value)} ({_range(main)})."
+    said = "cannot be measured" if main.value is None else f"{number(main.value)} ({_range(main)})"
+    text = f"The evaluation rests on {events} {what}: {problem.metric} {said}."
     severity: Severity = "warn" if events < FEW_EVENTS else "info"
     return outcome([found("model.precision", severity, (), text, effect=_effect(problem.metric, main), n=evaluation.rows)])
 

@@ -14,7 +14,7 @@ from emlyn.core.dataset import rows_dataset
 from emlyn.core.features.prep import fit_encoder
 from emlyn.core.features.screening import kept_of, strongest
 from emlyn.core.learner import Effort
-from emlyn.core.models.forest import below
+from emlyn.core.models.forest import rounded_down
 from emlyn.core.table import Table, number_column, text_column
 from emlyn.learners import linear, trees
 from emlyn.learners.mlp import unsmoothed
@@ -258,4 +258,4 @@ LARGE = 2.0**100
 def test_trees_send_a_row_the_same_way_by_shorter_thresholds(thresholds, cells):
     near = np.concatenate([cells, thresholds.astype(np.float32)])
     for threshold in thresholds:
-        np.testing.assert_array_equal(near <= below(np.array([threshold])), near <= threshold)
+        np.testing.assert_array_equal(near <= rounded_down(np.array([threshold])), near <= threshold)

@@ -105,7 +105,7 @@ class Walk:
             # leaves point at themselves, so that all trees can be walked for the same number of steps
             left, right = np.where(leaf, own, forest.left + roots), np.where(leaf, own, forest.right + roots)
             feature = i * forest.width + np.where(leaf, 0, forest.feature)
-            held.append(np.column_stack([feature, below(forest.threshold).view(np.int32), left, right]).astype(np.int32))
+            held.append(np.column_stack([feature, rounded_down(forest.threshold).view(np.int32), left, right]).astype(np.int32))
             before += len(own)
         self.nodes, sizes = np.concatenate(held), np.cumsum([0, *(len(f.feature) for f in forests)])
         self.roots = np.concatenate([f.start[:-1] + at for f, at in zip(forests, sizes, strict=False)])
@@ -125,7 +125,7 @@ class Walk:
         return np.asarray(np.add.reduceat(self.value[at].astype(np.float64), self.first) / self.trees[:, None])
 
 
-def below(threshold: np.ndarray) -> np.ndarray:
+def rounded_down(threshold: np.ndarray) -> np.ndarray:
     """Thresholds as float32, none of them rounded up: a float32 number is at most the one where it is at most the other."""
     near = threshold.astype(np.float32)
     return np.where(near > threshold, np.nextafter(near, np.float32(-np.inf)), near)

@@ -14,7 +14,7 @@ types:
 	$(PYTHON) -m mypy
 
 test:
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n 2
 
 samples:
 	$(PYTHON) scripts/make_samples.py

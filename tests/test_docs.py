@@ -55,4 +55,4 @@ def test_readme_begins_with_exactly_two_commands() -> None:
     lines = block.group(1).strip().splitlines()
     assert len(lines) == 2
     assert "emlyn train src/emlyn/samples/" in lines[0]
-    assert lines[1].endswith("-m pytest")
+    assert lines[1].endswith("-m pytest -n 2")

@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import sparse
 
 from emlyn.core.dataset import rows_dataset
 from emlyn.core.features.prep import fit_encoder
 from emlyn.core.features.screening import kept_of, strongest
 from emlyn.core.learner import Effort
 from emlyn.core.models.forest import rounded_down
+from emlyn.core.models.solver import Features, ridge
 from emlyn.core.table import Table, number_column, text_column
 from emlyn.learners import linear, trees
 from emlyn.learners.mlp import unsmoothed
@@ -259,3 +261,16 @@ def test_trees_send_a_row_the_same_way_by_shorter_thresholds(thresholds, cells):
     near = np.concatenate([cells, thresholds.astype(np.float32)])
     for threshold in thresholds:
         np.testing.assert_array_equal(near <= rounded_down(np.array([threshold])), near <= threshold)
+
+
+@pytest.mark.parametrize("rows", [40, 300])
+def test_ridge_on_terms_is_ridge_on_the_same_features_written_out(rows):
+    rng = np.random.default_rng(rows)
+    dense, terms = rng.normal(size=(rows, 5)).astype(np.float32), sparse.random(rows, 90, 0.1, format="csr", random_state=1, dtype=np.float32)
+    y = dense[:, 0] + np.asarray(terms @ rng.normal(size=90)).ravel() + rng.normal(size=rows) / 5
+    weight, penalties = rng.uniform(0.2, 2, rows), np.logspace(-2, 5, 22)
+    found, penalty = ridge(Features(dense, terms), y, weight, penalties)
+    written, same = ridge(Features(np.hstack([dense, terms.toarray()])), y, weight, penalties)
+    assert penalty == same
+    np.testing.assert_allclose(found.coefficients, written.coefficients, atol=1e-3)
+    np.testing.assert_allclose(found.scores(Features(dense, terms)), written.scores(Features(np.hstack([dense, terms.toarray()]))), atol=1e-3)

@@ -215,6 +215,40 @@ def test_text_scores_read_what_components_miss():
         assert np.corrcoef(found.matrix(ask).dense[:, -1], ask.answers)[0, 1] > 0.6
 
 
+def named(n=300, seed=0):
+    """Names that mostly occur once, beside a number."""
+    rng = np.random.default_rng(seed)
+    names = [f"{rng.choice(['oak', 'pine', 'ash', 'elm'])} {rng.choice(['bark', 'chips', 'dust'])} {i}" for i in range(n)]
+    table = Table({"name": text_column(names), "x": number_column(rng.normal(size=n))})
+    data = rows_dataset(table, rng.integers(0, 2, n).astype(np.int64), classes=2)
+    data.shared["encoder"] = fit_encoder(table)
+    return data
+
+
+def test_names_are_read_only_where_a_recipe_asks_for_it():
+    data, outcome = named(), Outcome("binary", 2)
+    plain, matrix = FoldPrep.learn((), data, outcome, 0)
+    assert matrix.names == ("x",)
+    for prep in (plain, FoldPrep.load(plain.save())):
+        np.testing.assert_array_equal(prep.matrix(data).dense, matrix.dense)
+    _, read = FoldPrep.learn(("text_score",), data, outcome, 0)
+    assert {"name:length", "name:topic1", "x"} < set(read.names)
+    screened, few = FoldPrep.learn(("screened",), data, outcome, 0)
+    np.testing.assert_array_equal(screened.matrix(data).dense, few.dense)
+    assert few.names == ("x",)
+
+
+def test_sentences_are_read_by_all_and_so_are_names_where_there_is_nothing_else():
+    rng = np.random.default_rng(0)
+    sentences = [" ".join(rng.choice(["red", "green", "blue", "old", "new"], 9)) for _ in range(200)]
+    prose = Table({"t": text_column(sentences), "x": number_column(rng.normal(size=200))})
+    assert fit_encoder(prose).prose
+    assert fit_encoder(prose).nameless is None
+    alone = fit_encoder(Table({"name": named().rows["name"]}))
+    assert not alone.prose
+    assert alone.nameless is None
+
+
 def test_unknown_features_are_named():
     with pytest.raises(ValueError, match="magic"):
         FoldPrep.learn(("magic",), noise(), Outcome("binary", 2), 0)

@@ -93,7 +93,8 @@ def test_asked_to_stop_it_keeps_what_it_has():
 
 
 def test_every_kind_is_heard_before_anyone_goes_on():
-    """With a clock, fold 0 of each learner comes before the second fold of any but the first model, so who goes on is chosen among all kinds."""
+    """With a clock, fold 0 of each learner, and of made features, comes before the second fold of any but the first model, so who goes on is
+    chosen among all kinds."""
     order = []
 
     class Noted(toys.Ridge):
@@ -101,7 +102,8 @@ def test_every_kind_is_heard_before_anyone_goes_on():
             self.name = name
 
         def recipes(self, problem, data):
-            return [Recipe(self.name, self.name, {"columns": 1}), Recipe(f"{self.name}-2", self.name, {"columns": 2})]
+            made = Recipe(f"{self.name}-made", self.name, {"columns": 3}, ("arithmetic",))
+            return [Recipe(self.name, self.name, {"columns": 1}), Recipe(f"{self.name}-2", self.name, {"columns": 2}), made]
 
         def fit(self, recipe, fit, watch, effort):
             order.append(recipe.name)
@@ -113,6 +115,7 @@ def test_every_kind_is_heard_before_anyone_goes_on():
     assert order.count(first) == 8
     again = min(i for i, name in enumerate(order) if name != first and order[:i].count(name) == 1)
     assert all(begun[name] < again for name in others)
+    assert min(begun[name] for name in order if name.endswith("-made")) < again
 
 
 def test_what_was_too_dear_at_its_turn_is_begun_when_time_is_left():

@@ -66,9 +66,9 @@ class CatBoost:
         if is_wide(len(encoder_of(data).names), n):
             why = "only the features that go with the answers most"
             made.insert(0, Recipe("catboost-screened", self.name, {**base, **shallow}, (SCREENED,), why))
-        if encoder_of(data).text:
+        if (encoder := encoder_of(data)).text:
             why = "also sees what a linear model reads in the texts"
-            made.insert(0, Recipe("catboost-text", self.name, {**base, **shallow}, ("text_score",), why))
+            made.insert(0 if encoder.prose else 1, Recipe("catboost-text", self.name, {**base, **shallow}, ("text_score",), why))
         if problem.task == "regression" and skewed(data):
             made.insert(1, Recipe("catboost-log", self.name, {**base, **shallow, "target": "log"}, (), "a long upper tail: learns the logarithm"))
         return made

@@ -19,7 +19,7 @@ import numpy as np
 
 from emlyn.core.dataset import Dataset
 from emlyn.core.features.fold_prep import FoldPrep
-from emlyn.core.features.prep import Matrix, encoded, encoder_of, lock_of
+from emlyn.core.features.prep import Matrix, encoder_of, lock_of
 from emlyn.core.features.screening import SCREENED, is_wide
 from emlyn.core.learner import Effort, Fitted
 from emlyn.core.models.outcome import Outcome, base_params, sigmoid, skewed, softmax
@@ -34,8 +34,9 @@ LEARNED = 15.0
 """Rounds times learning rate below which a fit would end half learned: the rate is then raised."""
 FASTEST = 0.25
 MOST_ROUNDS = 6_000
-TEXTUAL = ("lightgbm-few-leaves", "lightgbm-prep", "lightgbm-prep-few-leaves")
-"""Recipes that also see what a linear model reads in text columns."""
+NAMES = ("lightgbm-few-leaves", "lightgbm-prep-few-leaves")
+TEXTUAL = (*NAMES, "lightgbm-prep")
+"""Recipes that also see what a linear model reads in text columns: in names, where there are no sentences, and in sentences."""
 SCREENED_TOO = ("lightgbm-extra", "lightgbm-few-leaves")
 """Recipes that wide tables also get on screened features."""
 PATIENT_WITH_EMPTY = 10
@@ -120,12 +121,13 @@ class LightGBM:
         if classes > 100:
             found = found[:1]
         made = [Recipe(f"lightgbm-{name}", self.name, {**base_params(problem), **self._scaled(s, problem, n)}, f, why) for name, s, f, why in found]
-        if encoder_of(data).text:
-            made = [replace(r, features=(*r.features, "text_score")) if r.name in TEXTUAL else r for r in made]
+        if (encoder := encoder_of(data)).text:
+            readers = TEXTUAL if encoder.prose else NAMES
+            made = [replace(r, features=(*r.features, "text_score")) if r.name in readers else r for r in made]
         if problem.task == "regression" and skewed(data):
             first = made[0]
             made.insert(1, Recipe(f"{first.name}-log", self.name, {**first.params, "target": "log"}, (), "a long upper tail: learns the logarithm"))
-        if is_wide(len(encoder_of(data).names), n):
+        if is_wide(len(encoder.names), n):
             why = "only the features that go with the answers most, "
             screened = [replace(r, name=f"{r.name}-screened", features=(SCREENED,), why=why + r.why) for r in made if r.name in SCREENED_TOO]
             made = [*screened, *made]
@@ -209,13 +211,14 @@ def _binned(recipe: Recipe, fit: Dataset, watch: Dataset | None, outcome: Outcom
         valid = _dataset(lightgbm, prep.matrix(watch), params, train)
         _answer(valid, watch, outcome, np.arange(len(watch)))
         return train, valid, prep
-    key = f"lightgbm:{params.get('max_bin', 255)}"
+    prep = FoldPrep.unlearned(recipe.features, fit)
+    key = f"lightgbm:{params.get('max_bin', 255)}:{prep.kept is not None}"
     with lock_of(fit):
         whole = fit.shared.get(key)
         if whole is None:
             everything = Dataset(fit.tables, np.arange(base), shared=fit.shared)
-            whole = fit.shared[key] = _dataset(lightgbm, encoded(everything), params)
-        return _cut(whole, fit, outcome), None if watch is None else _cut(whole, watch, outcome), FoldPrep()
+            whole = fit.shared[key] = _dataset(lightgbm, prep.matrix(everything), params)
+        return _cut(whole, fit, outcome), None if watch is None else _cut(whole, watch, outcome), prep
 
 
 def _cut(whole: Any, data: Dataset, outcome: Outcome) -> Any:

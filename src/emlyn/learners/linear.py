@@ -26,6 +26,8 @@ PENALTIES = (1.0, 0.1, 0.01, 0.001)
 """Times the mean squared length of a row over 10: strongest first, so that each fit starts from a simpler one."""
 USUAL = 2
 """Place of the penalty taken where there is no time to choose one."""
+MOST_SOLVED, MOST_PRODUCTS = 3_000, 1_000
+"""Features, or rows where there are terms of texts, up to which a regression is solved by an eigendecomposition instead of step by step."""
 CHOICE = 0.5
 """Share of the seconds that choosing the penalty may take: the rest is for learning with it."""
 
@@ -70,8 +72,8 @@ class LinearModel:
         if SCREENED in recipe.features:
             skip |= set(range(len(matrix.names))) - set(strongest(matrix.dense, targets, kept_of(len(matrix))).tolist())
         design, dense = Design.learn(matrix, bool(recipe.params.get("splines")), skip=skip)
-        if outcome.regression and terms is None and dense.shape[1] <= 3_000:
-            model, _ = ridge(dense.astype(np.float64), targets[:, 0], weight, np.logspace(-2, 5, 22))
+        if outcome.regression and (dense.shape[1] <= MOST_SOLVED if terms is None else len(used) <= MOST_PRODUCTS):
+            model, _ = ridge(Features(dense, terms), targets[:, 0], weight, np.logspace(-2, 5, 22))
         else:
             model = choose_penalty(Features(dense, terms), targets, weight, rng, chosen_by, over)
         return FittedLinear(outcome, design, model, terms is not None)

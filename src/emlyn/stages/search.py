@@ -231,12 +231,15 @@ class Race:
         return None if self.queue or self.put_off else self._vary()
 
     def _newcomer(self) -> Recipe | None:
-        """With a clock, and once there is a model: who is heard before anyone gets a second fold. A learner that nobody has tried, and whoever costs
+        """With a clock, and once there is a model: who is heard before anyone gets a second fold. A kind that nobody has tried, and whoever costs
         next to nothing; so those who go on are chosen among all kinds, and a dear one is let go before it took its time."""
         if not self.timed or self.first_s is None:
             return None
-        tried = {c.recipe.learner for c in self.trials.candidates}
-        return next((r for r in self.queue if r.learner not in tried or self.schedule.cheap(r)), None)
+        tried = self._tried()
+        return next((r for r in self.queue if not kinds_of(r) <= tried or self.schedule.cheap(r)), None)
+
+    def _tried(self) -> set[str]:
+        return set().union(*(kinds_of(c.recipe) for c in self.trials.candidates))
 
     def _survivors(self) -> list[tuple[Candidate, list[int]]]:
         """Who is in the race, with the folds that nobody has begun."""
@@ -312,7 +315,7 @@ class Race:
 
     def _limit(self) -> float:
         """Seconds each fold of a new recipe may take."""
-        untried = {r.learner for r in self.queue} - {c.recipe.learner for c in self.trials.candidates}
+        untried = set[str]().union(*map(kinds_of, self.queue)) - self._tried()
         promised = sum(self.costs.expect(c.recipe) * len(missing) for c, missing in self._survivors())
         return self.schedule.limit(promised, len(untried), bool(self.queue))
 
@@ -468,6 +471,11 @@ class Race:
         else:
             why = "every recipe was tried; nothing more can be gained"
         self.telling.ends(why)
+
+
+def kinds_of(recipe: Recipe) -> set[str]:
+    """What a recipe is an example of: its learner, and features made of several columns where it has such."""
+    return {recipe.learner, "made features"} if "arithmetic" in recipe.features else {recipe.learner}
 
 
 def settle(work: list[tuple[Any, int, int]], asks: list[Dataset], effort: Any) -> dict[int, np.ndarray]:

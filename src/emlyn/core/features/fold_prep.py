@@ -12,6 +12,7 @@ said (docs/decisions/0005-shadows.md).
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from emlyn.core.dataset import Dataset, once
-from emlyn.core.features.prep import Matrix, encoded
+from emlyn.core.features.prep import Matrix, encoded, encoder_of
 from emlyn.core.features.screening import SCREENED, kept_of, strongest
 from emlyn.core.features.text_score import TextScore
 from emlyn.core.models.outcome import Outcome
@@ -49,6 +50,17 @@ def made_of(operation: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     with np.errstate(all="ignore"):
         out = OPERATIONS[operation](a.astype(np.float64), b.astype(np.float64))
     return np.asarray(np.where(np.abs(out) < 1e30, out, np.nan), dtype=np.float32)
+
+
+def _cell_of(operation: str, a: float, b: float) -> float:
+    """`made_of` for one row."""
+    if operation == "divide":
+        out = a / b if b else math.nan
+    elif operation == "multiply":
+        out = a * b
+    else:
+        out = a + b if operation == "add" else a - b
+    return out if abs(out) < 1e30 else math.nan
 
 
 @dataclass(eq=False)
@@ -166,7 +178,7 @@ class FoldPrep:
     means: list[Means] = field(default_factory=list)
     text: TextScore | None = None
     kept: np.ndarray | None = None
-    """Features (k,) of the encoded matrix that all of this is made from, where it was screened; None for all."""
+    """Features (k,) of the encoded matrix that all of this is made from, where names are not read or it was screened; None for all."""
     ideas: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Kind -> (candidates that explain more than luck, candidates looked at)."""
     _layout: tuple[Any, list[str], list[tuple[int, ...]]] | None = None
@@ -175,23 +187,34 @@ class FoldPrep:
     """The same behind those of the matrix."""
 
     @staticmethod
+    def unlearned(features: Iterable[str], data: Dataset) -> FoldPrep:
+        """What is known before anything is learned: letters of names are read only where a recipe asks for `text_score`.
+
+        Trees split on them wherever nothing better is left, and each costs as much as a column (docs/decisions/0011-names.md).
+        """
+        return FoldPrep(kept=None if "text_score" in features else encoder_of(data).nameless)
+
+    @staticmethod
     def learn(features: Iterable[str], fit: Dataset, outcome: Outcome, seed: int) -> tuple[FoldPrep, Matrix]:
         """Learn from fit rows; returns their matrix with out-of-fold features. Raises ValueError for unknown features."""
         wanted = set(features)
         if wanted - set(KINDS):
             raise ValueError(f"unknown features {sorted(wanted - set(KINDS))}; there are: {', '.join(KINDS)}")
-        matrix = encoded(fit)
+        prep = FoldPrep.unlearned(wanted, fit)
+        matrix = prep.matrix(fit)
         if not wanted:
-            return FoldPrep(), matrix
+            return prep, matrix
         assert fit.answers is not None
         weight = np.ones(len(fit)) if fit.weight is None else fit.weight
         targets = target_columns(outcome.targets(fit.answers), outcome)
         mine = _digest(fit.units, targets, weight, seed)
         folds = np.random.default_rng(seed).permutation(np.arange(len(matrix)) % INNER_FOLDS)
-        prep, keys, aggregates, fit_blocks = FoldPrep(), [], [], []
+        mine += "" if prep.kept is None else "nameless"
+        keys, aggregates, fit_blocks = [], [], []
         if SCREENED in wanted:
-            prep.kept = strongest(matrix.dense, targets, kept_of(len(matrix)))
-            matrix = matrix.only(prep.kept)
+            chosen = strongest(matrix.dense, targets, kept_of(len(matrix)))
+            prep.kept = chosen if prep.kept is None else prep.kept[chosen]
+            matrix = matrix.only(chosen)
             mine += SCREENED
         if ranked := tuple(kind for kind in MOST_KEPT if kind in wanted):
             best, prep.ideas = once(fit, f"ranking:{mine}:{ranked}", lambda: _ranked(ranked, matrix, targets, seed))
@@ -232,24 +255,15 @@ class FoldPrep:
         return self._joined(matrix, blocks)
 
     def _one(self, matrix: Matrix) -> Matrix:
-        """One row: pairs by operation all at once, means cell by cell."""
+        """One row, cell by cell: there arrays cost more than what is done to them."""
         row = matrix.dense[0]
-        made = np.empty((1, len(self.pairs)), dtype=np.float32)
-        for op, at, a, b in self._by_operation:
-            made[0, at] = made_of(op, row[a], row[b])
         cells: list[float] = row.tolist()
+        made = [_cell_of(op, cells[a], cells[b]) for op, a, b in self.pairs]
         means = [value for m in self.means for value in m.one(cells, row)]
         if self._whole is None or self._whole[0] is not matrix.names:
             names, sources = self._named(matrix)
             self._whole = (matrix.names, (*matrix.names, *names), (*matrix.sources, *sources))
-        dense = np.hstack([matrix.dense, made, np.array([means], dtype=np.float32).reshape(1, -1)])
-        return Matrix(dense, self._whole[1], self._whole[2], matrix.levels, matrix.columns)
-
-    @cached_property
-    def _by_operation(self) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
-        """(operation, places among the pairs, first features, second features)."""
-        held = {op: np.array([(i, a, b) for i, (of, a, b) in enumerate(self.pairs) if of == op]).reshape(-1, 3) for op in OPERATIONS}
-        return [(op, found[:, 0], found[:, 1], found[:, 2]) for op, found in held.items() if len(found)]
+        return Matrix(np.array([cells + made + means], dtype=np.float32), self._whole[1], self._whole[2], matrix.levels, matrix.columns)
 
     def _joined(self, matrix: Matrix, blocks: list[np.ndarray]) -> Matrix:
         made = [made_of(op, matrix.dense[:, a], matrix.dense[:, b])[:, None] for op, a, b in self.pairs] + blocks

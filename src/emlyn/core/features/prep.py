@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate, combinations
 from typing import Any
 
@@ -138,6 +139,21 @@ class Encoder:
     def text(self) -> bool:
         """Are there sparse features?"""
         return any(isinstance(code, TextCode) and code.model is not None for _, code in self.codes)
+
+    @property
+    def prose(self) -> bool:
+        """Is there a column of sentences, rather than of names?"""
+        return any(isinstance(code, TextCode) and code.model is not None and code.model.prose for _, code in self.codes)
+
+    @cached_property
+    def nameless(self) -> np.ndarray | None:
+        """Features (k,) without those that are read from the letters of names; None where there are none such, or no others."""
+        read: set[int] = set()
+        for (_, code), at in zip(self.codes, self._starts, strict=False):
+            if isinstance(code, TextCode) and code.model is not None and not code.model.prose:
+                read.update(range(at, at + len(code.parts)))
+        others = np.array([i for i, k in enumerate(self.keep.tolist()) if k not in read], dtype=np.int64)
+        return others if 0 < len(others) < len(self.keep) else None
 
     def transform(self, table: Table) -> Matrix:
         """The table's rows as a matrix. Raises KeyError when a column is missing: conform the table to the contract first."""

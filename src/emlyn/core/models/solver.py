@@ -122,31 +122,47 @@ def loss_of(model: Linear, features: Features, targets: np.ndarray, weight: np.n
     return float(np.average(_loss(_kind(targets), model.scores(features).astype(np.float64), targets)[0], weights=weight))
 
 
-def ridge(dense: np.ndarray, y: np.ndarray, weight: np.ndarray, penalties: np.ndarray) -> tuple[Linear, float]:
-    """Ridge regression at the penalty of least leave-one-out error (Golub, Heath, Wahba 1979, by one eigendecomposition). y (n,)."""
+def ridge(features: Features, y: np.ndarray, weight: np.ndarray, penalties: np.ndarray) -> tuple[Linear, float]:
+    """Ridge regression at the penalty of least leave-one-out error (Golub, Heath, Wahba 1979, by one eigendecomposition). y (n,).
+
+    With sparse features, or more features than rows, it works on the (n, n) products of rows.
+    """
     share = weight / weight.mean()
     root = np.sqrt(share)[:, None]
+    dense, terms = features.dense.astype(np.float64, copy=False), features.sparse
     centre, middle = np.average(dense, axis=0, weights=share), float(np.average(y, weights=share))
     x, target = (dense - centre) * root, (y - middle) * root[:, 0]
     n, p = x.shape
-    if n <= p:
-        values, left = np.linalg.eigh(x @ x.T)
+    by_rows = terms is not None or n <= p
+    if by_rows:
+        products = x @ x.T
+        if terms is not None:
+            term_centre = np.asarray(terms.T @ share) / share.sum()
+            inner, own = (terms @ terms.T).toarray().astype(np.float64), np.asarray(terms @ term_centre)
+            products += (inner - own[:, None] - own + term_centre @ term_centre) * root * root.T
+        values, left = np.linalg.eigh(products)
     else:
         values, right = np.linalg.eigh(x.T @ x)
         left = (x @ right) / np.sqrt(np.maximum(values, 1e-9 * max(values[-1], 1e-9)))
-    values, inner = np.maximum(values, 0.0), left.T @ target
+    values, along = np.maximum(values, 0.0), left.T @ target
     best, chosen = np.inf, penalties[-1]
     for penalty in penalties:
         kept = values / (values + penalty)
         leverage = np.minimum((left**2) @ kept + root[:, 0] ** 2 / share.sum(), 0.999)
-        error = float(np.mean(((target - left @ (kept * inner)) / (1 - leverage)) ** 2))
+        error = float(np.mean(((target - left @ (kept * along)) / (1 - leverage)) ** 2))
         if error < best:
             best, chosen = error, float(penalty)
-    if n <= p:
-        coefficients = x.T @ (left @ (inner / (values + chosen)))
+    if by_rows:
+        dual = left @ (along / (values + chosen))
+        coefficients = x.T @ dual
     else:
         coefficients = right @ ((right.T @ (x.T @ target)) / (values + chosen))
-    return Linear(coefficients[:, None], np.array([middle - centre @ coefficients])), chosen
+    intercept = middle - centre @ coefficients
+    if terms is not None:
+        of_rows = dual * root[:, 0]
+        of_terms = terms.T @ of_rows - term_centre * of_rows.sum()
+        coefficients, intercept = np.concatenate([coefficients, of_terms]), intercept - term_centre @ of_terms
+    return Linear(coefficients[:, None], np.array([intercept])), chosen
 
 
 def deadline(began: float, seconds: float, cancelled: Callable[[], bool]) -> Over:

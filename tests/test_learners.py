@@ -16,7 +16,7 @@ from emlyn.core.features.prep import fit_encoder
 from emlyn.core.features.screening import kept_of, strongest
 from emlyn.core.learner import Effort
 from emlyn.core.models.forest import rounded_down
-from emlyn.core.models.solver import Features, ridge
+from emlyn.core.models.solver import Features, descend, emptiest, probabilities, ridge
 from emlyn.core.table import Table, number_column, text_column
 from emlyn.learners import linear, trees
 from emlyn.learners.mlp import unsmoothed
@@ -274,3 +274,36 @@ def test_ridge_on_terms_is_ridge_on_the_same_features_written_out(rows):
     assert penalty == same
     np.testing.assert_allclose(found.coefficients, written.coefficients, atol=1e-3)
     np.testing.assert_allclose(found.scores(Features(dense, terms)), written.scores(Features(np.hstack([dense, terms.toarray()]))), atol=1e-3)
+
+
+@pytest.mark.parametrize(("task", "classes"), [("regression", 1), ("binary", 2), ("multiclass", 3)])
+def test_a_lasso_is_where_no_small_step_helps(task, classes):
+    """The conditions of its optimum: a feature without weight has a slope below the penalty, one with weight a slope equal to it."""
+    rng = np.random.default_rng(classes)
+    x, weight = rng.normal(size=(150, 60)), rng.uniform(0.5, 1.5, 150)
+    pull = np.column_stack([2 * x[:, k] - x[:, k + 1] for k in range(classes)]) + rng.normal(size=(150, classes)) / 2
+    targets = pull if classes == 1 else (pull[:, :1] > 0) * 1.0 if classes == 2 else (pull.argmax(axis=1)[:, None] == np.arange(3)) * 1.0
+    features = Features(x)
+    most = emptiest(features, targets, weight)
+    assert not np.abs(descend(features, targets, weight, 1.01 * most, lambda: False, lasso=True).coefficients).max() > 1e-6
+    found = descend(features, targets, weight, 0.3 * most, lambda: False, lasso=True)
+    share = weight / weight.sum()
+    answers = probabilities(task, found.scores(features))
+    slope = features.transposed_times((answers - targets) * share[:, None])
+    held = np.abs(found.coefficients) > 1e-6
+    assert 0 < held.any(axis=1).sum() < 20
+    assert (np.abs(slope) <= 0.3 * most * 1.02).all()
+    np.testing.assert_allclose(slope[held], -0.3 * most * np.sign(found.coefficients[held]), rtol=0.03)
+
+
+@pytest.mark.parametrize(("rows", "offered"), [(150, True), (500, False)])
+def test_a_lasso_is_offered_where_features_are_many_for_the_rows(rows, offered):
+    rng = np.random.default_rng(0)
+    data = rows_dataset(Table({f"x{i}": number_column(rng.normal(size=rows)) for i in range(60)}), rng.integers(0, 2, rows), classes=2)
+    data.shared["encoder"] = fit_encoder(data.rows)
+    recipes = {r.name: r for r in linear.LinearModel().recipes(problem_for("binary"), data)}
+    assert ("linear-lasso" in recipes) == offered
+    if offered:
+        fitted = linear.LinearModel().fit(recipes["linear-lasso"], data, None, Effort(seconds=20, threads=1, seed=0))
+        assert (fitted.model.coefficients == 0).mean() > 0.5
+        np.testing.assert_allclose(linear.LinearModel().load(fitted.save()).predict(data), fitted.predict(data), atol=1e-6)

@@ -15,7 +15,7 @@ from emlyn.core.features.screening import SCREENED, is_wide, kept_of, strongest
 from emlyn.core.learner import Effort, Fitted, Joined
 from emlyn.core.models.outcome import Outcome, Outcomes, base_params, skewed
 from emlyn.core.models.parts import pack, require, unpack
-from emlyn.core.models.solver import Features, Linear, arrays_of, as_targets, deadline, descend, loss_of, probabilities, ridge
+from emlyn.core.models.solver import Features, Linear, arrays_of, as_targets, deadline, descend, emptiest, loss_of, probabilities, ridge
 from emlyn.plugins import hook
 from emlyn.records.plan import Recipe
 from emlyn.records.problem import Problem
@@ -26,6 +26,10 @@ PENALTIES = (1.0, 0.1, 0.01, 0.001)
 """Times the mean squared length of a row over 10: strongest first, so that each fit starts from a simpler one."""
 USUAL = 2
 """Place of the penalty taken where there is no time to choose one."""
+LASSO = tuple(np.logspace(-0.25, -3, 12))
+"""Penalties of a lasso, as shares of the one at which no feature is left."""
+CROWDED = 0.2
+"""Features per row from which a lasso is offered: fewer, and which of them matter is no question."""
 MOST_SOLVED, MOST_PRODUCTS = 3_000, 1_000
 """Features, or rows where there are terms of texts, up to which a regression is solved by an eigendecomposition instead of step by step."""
 CHOICE = 0.5
@@ -50,6 +54,9 @@ class LinearModel:
         if is_wide(len(encoder.names), len(data)):
             why = "the features that go with the answers most: a straight line through all of so many drowns in those that do not matter"
             found.append(Recipe("linear-screened", self.name, {**base, "splines": False, "text": text}, (SCREENED,), why))
+        if not many and not text and numbers and len(encoder.names) >= CROWDED * len(data):
+            why = "a straight line through few features: the others get no weight at all"
+            found.append(Recipe("linear-lasso", self.name, {**base, "splines": False, "text": False, "lasso": True}, (), why))
         if not many and numbers and len(data) > 100:
             found.append(Recipe("linear-splines", self.name, {**base, "splines": True, "text": text}, (), "bent lines: smooth effects, no steps"))
         if problem.task == "regression" and skewed(data):
@@ -72,10 +79,11 @@ class LinearModel:
         if SCREENED in recipe.features:
             skip |= set(range(len(matrix.names))) - set(strongest(matrix.dense, targets, kept_of(len(matrix))).tolist())
         design, dense = Design.learn(matrix, bool(recipe.params.get("splines")), skip=skip)
-        if outcome.regression and (dense.shape[1] <= MOST_SOLVED if terms is None else len(used) <= MOST_PRODUCTS):
+        lasso = bool(recipe.params.get("lasso"))
+        if outcome.regression and not lasso and (dense.shape[1] <= MOST_SOLVED if terms is None else len(used) <= MOST_PRODUCTS):
             model, _ = ridge(Features(dense, terms), targets[:, 0], weight, np.logspace(-2, 5, 22))
         else:
-            model = choose_penalty(Features(dense, terms), targets, weight, rng, chosen_by, over)
+            model = choose_penalty(Features(dense, terms), targets, weight, rng, chosen_by, over, lasso)
         return FittedLinear(outcome, design, model, terms is not None)
 
     def load(self, parts: Mapping[str, bytes]) -> Fitted:
@@ -95,20 +103,28 @@ def _of_text(matrix: Matrix) -> frozenset[int]:
 
 
 def choose_penalty(
-    features: Features, targets: np.ndarray, weight: np.ndarray, rng: np.random.Generator, chosen_by: Callable[[], bool], over: Callable[[], bool]
+    features: Features,
+    targets: np.ndarray,
+    weight: np.ndarray,
+    rng: np.random.Generator,
+    chosen_by: Callable[[], bool],
+    over: Callable[[], bool],
+    lasso: bool = False,
 ) -> Linear:
     """The penalty of least loss on inner held-out rows (three folds below 2,000 rows, one of a fifth above), then a fit on all rows.
 
     `chosen_by()` says when the choice must be made, `over()` when the fit must end.
     """
     n = len(features)
-    if n > features.dense.shape[1] or features.sparse is not None:
+    if n > features.dense.shape[1] or features.sparse is not None or lasso:
         turn = None
     else:  # more features than rows: an L2 penalty does not mind a rotation, so work in the n dimensions that the rows span
         _, _, turn = np.linalg.svd(features.dense.astype(np.float64), full_matrices=False)
         features = Features(features.dense @ turn.T)
     size = float((features.dense**2).sum() / n) + (0.0 if features.sparse is None else 1.0)
     penalties = [c * max(size, 1e-9) / 10 / min(n, 5_000) ** 0.5 for c in (100.0, 10.0, *PENALTIES)]
+    if lasso:
+        penalties = [share * emptiest(features, targets, weight) for share in LASSO]
     sides = rng.permutation(np.arange(n) % (3 if n < 2_000 else 5))
     folds = range(3 if n < 2_000 else 1) if n >= 10 else range(0)
     losses = np.zeros(len(penalties))
@@ -117,7 +133,7 @@ def choose_penalty(
         x, held = features.take(inner), features.take(asked)
         model, worse = None, 0
         for i, penalty in enumerate(penalties):
-            model = descend(x, targets[inner], weight[inner], penalty, chosen_by, model, most=60)
+            model = descend(x, targets[inner], weight[inner], penalty, chosen_by, model, most=60, lasso=lasso)
             losses[i] += loss_of(model, held, targets[asked], weight[asked])
             worse = worse + 1 if i and losses[i] > losses[i - 1] else 0
             if chosen_by() or worse == 2:
@@ -126,7 +142,7 @@ def choose_penalty(
     chosen = int(losses.argmin()) if len(folds) and not (chosen_by() and np.isinf(losses[USUAL])) else USUAL
     model = None
     for penalty in penalties[max(0, chosen - 2) : chosen + 1]:
-        model = descend(features, targets, weight, penalty, over, model)
+        model = descend(features, targets, weight, penalty, over, model, lasso=lasso)
     assert model is not None
     return model if turn is None else Linear(turn.T @ model.coefficients, model.intercept)
 

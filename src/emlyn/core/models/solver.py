@@ -1,4 +1,4 @@
-"""Linear models with an L2 penalty, fitted by L-BFGS on dense and sparse features together, or by an eigendecomposition."""
+"""Linear models with an L2 or an L1 penalty, fitted by L-BFGS on dense and sparse features together, or by an eigendecomposition."""
 
 from __future__ import annotations
 
@@ -63,34 +63,55 @@ class _Stop(Exception):
 
 
 def descend(
-    features: Features, targets: np.ndarray, weight: np.ndarray, penalty: float, over: Over, start: Linear | None = None, most: int = 200
+    features: Features,
+    targets: np.ndarray,
+    weight: np.ndarray,
+    penalty: float,
+    over: Over,
+    start: Linear | None = None,
+    most: int = 200,
+    lasso: bool = False,
 ) -> Linear:
-    """Minimise weighted mean loss + penalty / 2 * |coefficients|^2, by L-BFGS. `targets` (n, k): {0, 1} with k = 1 is logistic loss, with k > 1
+    """Minimise weighted mean loss + penalty / 2 * |coefficients|^2, by L-BFGS; with `lasso` + penalty * sum of |coefficients| (Tibshirani 1996),
+    each coefficient as the difference of two numbers that may not be negative. `targets` (n, k): {0, 1} with k = 1 is logistic loss, with k > 1
     softmax, other numbers squared loss. Stops early when `over()`."""
     k, width = targets.shape[1], features.width
-    kind = _kind(targets)
-    share = weight / weight.sum()
+    size, kind, share = width * k, _kind(targets), weight / weight.sum()
     start = start or Linear(np.zeros((width, k)), _constant(kind, share @ targets))
-    held = np.concatenate([start.coefficients.ravel(), start.intercept])
-    last, least = held, np.inf
+    first = start.coefficients.ravel()
+    sides = [np.maximum(first, 0), np.maximum(-first, 0)] if lasso else [first]
+    last, least = np.concatenate([*sides, start.intercept]), np.inf
+
+    def coefficients_of(theta: np.ndarray) -> np.ndarray:
+        return np.asarray((theta[:size] - theta[size : 2 * size] if lasso else theta[:size]).reshape(width, k))
 
     def value(theta: np.ndarray) -> tuple[float, np.ndarray]:
         nonlocal last, least
         if over():
             raise _Stop
-        coefficients, intercept = theta[: width * k].reshape(width, k), theta[width * k :]
-        raw = features.times(coefficients).astype(np.float64) + intercept
+        coefficients = coefficients_of(theta)
+        raw = features.times(coefficients).astype(np.float64) + theta[-k:]
         loss, slope = _loss(kind, raw, targets)
         slope *= share[:, None]
-        gradient = features.transposed_times(slope).astype(np.float64) + penalty * coefficients
-        total = float(share @ loss) + penalty / 2 * float((coefficients**2).sum())
+        gradient = features.transposed_times(slope).astype(np.float64).ravel()
+        total = float(share @ loss) + penalty * (float(theta[: 2 * size].sum()) if lasso else float((coefficients**2).sum()) / 2)
         if total < least:
             last, least = theta.copy(), total
-        return total, np.concatenate([gradient.ravel(), slope.sum(axis=0)])
+        sides = [gradient + penalty, penalty - gradient] if lasso else [gradient + penalty * coefficients.ravel()]
+        return total, np.concatenate([*sides, slope.sum(axis=0)])
 
+    lowest = scipy.optimize.Bounds(np.where(np.arange(len(last)) < 2 * size, 0.0, -np.inf), np.inf) if lasso else None
+    exact = {"ftol": 1e-7, "gtol": 1e-5} if lasso else {"ftol": 1e-9, "gtol": 1e-6}
     with contextlib.suppress(_Stop):  # the deadline is no failure: the best point so far is a usable model
-        last = scipy.optimize.minimize(value, held, jac=True, method="L-BFGS-B", options={"maxiter": most, "ftol": 1e-9, "gtol": 1e-6}).x
-    return Linear(last[: width * k].reshape(width, k), last[width * k :])
+        last = scipy.optimize.minimize(value, last, jac=True, method="L-BFGS-B", bounds=lowest, options={"maxiter": most, **exact}).x
+    return Linear(coefficients_of(last), last[-k:])
+
+
+def emptiest(features: Features, targets: np.ndarray, weight: np.ndarray) -> float:
+    """The least penalty at which a lasso has no feature: the steepest slope of the loss in any coefficient, at the best constant."""
+    kind, share = _kind(targets), weight / weight.sum()
+    constant = np.repeat(_constant(kind, share @ targets)[None], len(targets), axis=0)
+    return float(np.abs(features.transposed_times(_loss(kind, constant, targets)[1] * share[:, None])).max(initial=0.0))
 
 
 def _kind(targets: np.ndarray) -> str:

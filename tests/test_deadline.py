@@ -152,9 +152,10 @@ def test_with_little_memory_fewer_rows_are_learned_from_and_it_is_said():
     assert "of 6,000 rows" in said[0]
 
 
-@pytest.mark.parametrize(("fold_s", "said"), [(0.001, []), (10.0, ["on 1,1", "on 2,2"]), (100.0, ["its fold models are kept"] * 2)])
+@pytest.mark.parametrize(("fold_s", "said"), [(0.001, []), (10.0, ["on 1,1", "on 2,"]), (100.0, ["its fold models are kept"] * 2)])
 def test_with_little_time_members_are_learned_on_as_many_rows_as_it_suffices_for(fold_s, said):
-    """Chosen on 1,000 of 6,000 rows, 667 of them in a fold; 45 seconds are left for two members, of which a fold took `fold_s` each."""
+    """Chosen on 1,000 of 6,000 rows, 667 of them in a fold; 45 seconds are left for two members, of which a fold took `fold_s` each: 10 s suffice for
+    1,154 and 2,308 rows, less what the test itself takes."""
 
     class Other(toys.Ridge):
         """Sees all columns but the one that `ridge-1` sees."""

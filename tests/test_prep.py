@@ -238,12 +238,15 @@ def test_names_are_read_only_where_a_recipe_asks_for_it():
     assert few.names == ("x",)
 
 
-def test_sentences_are_read_by_all_and_so_are_names_where_there_is_nothing_else():
+def test_sentences_are_read_by_all_and_so_are_names_that_come_again_or_where_there_is_nothing_else():
     rng = np.random.default_rng(0)
     sentences = [" ".join(rng.choice(["red", "green", "blue", "old", "new"], 9)) for _ in range(200)]
     prose = Table({"t": text_column(sentences), "x": number_column(rng.normal(size=200))})
     assert fit_encoder(prose).prose
     assert fit_encoder(prose).nameless is None
+    again = Table({"name": text_column([f"shop {i % 40} {'ab'[i % 2]}" for i in range(200)]), "x": number_column(rng.normal(size=200))})
+    assert fit_encoder(again).text
+    assert fit_encoder(again).nameless is None, "the letters of names that come again help to tell them apart"
     alone = fit_encoder(Table({"name": named().rows["name"]}))
     assert not alone.prose
     assert alone.nameless is None

@@ -38,7 +38,7 @@ class FoldPrep:
     means: list[Means] = field(default_factory=list)
     text: TextScore | None = None
     kept: np.ndarray | None = None
-    """Features (k,) of the encoded matrix that all of this is made from, where names are not read or it was screened; None for all."""
+    """Features (k,) of the encoded matrix that all of this is made from, where letters of names are left out or it was screened; None for all."""
     ideas: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Kind -> (candidates that explain more than luck, candidates looked at)."""
     _layout: tuple[Any, list[str], list[tuple[int, ...]]] | None = None
@@ -48,7 +48,7 @@ class FoldPrep:
 
     @staticmethod
     def unlearned(features: Iterable[str], data: Dataset) -> FoldPrep:
-        """What is known before anything is learned: letters of names are read only where a recipe asks for `text_score`.
+        """What is known before anything is learned: letters of names that hardly come again are read only where a recipe asks for `text_score`.
 
         Trees split on them wherever nothing better is left, and each costs as much as a column (docs/decisions/0011-names.md).
         """

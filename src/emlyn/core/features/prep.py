@@ -21,7 +21,7 @@ import numpy as np
 from scipy import sparse
 
 from emlyn.core.dataset import Dataset
-from emlyn.core.features.prep_columns import LARGEST, ColumnCode, NumberCode, TextCode, columns_of, fit_codes, load_code
+from emlyn.core.features.prep_columns import LARGEST, CategoryCode, ColumnCode, NumberCode, TextCode, columns_of, fit_codes, load_code
 from emlyn.core.features.prep_text import LONGEST, terms_of
 from emlyn.core.models.parts import pack, require, unpack
 from emlyn.core.table import Column, Table
@@ -147,10 +147,11 @@ class Encoder:
 
     @cached_property
     def nameless(self) -> np.ndarray | None:
-        """Features (k,) without those that are read from the letters of names; None where there are none such, or no others."""
+        """Features (k,) without those that are read from the letters of names that hardly come again; None where there are none, or no others."""
         read: set[int] = set()
-        for (_, code), at in zip(self.codes, self._starts, strict=False):
-            if isinstance(code, TextCode) and code.model is not None and not code.model.prose:
+        again = {name for name, code in self.codes if isinstance(code, CategoryCode)}
+        for (name, code), at in zip(self.codes, self._starts, strict=False):
+            if isinstance(code, TextCode) and code.model is not None and not code.model.prose and name not in again:
                 read.update(range(at, at + len(code.parts)))
         others = np.array([i for i, k in enumerate(self.keep.tolist()) if k not in read], dtype=np.int64)
         return others if 0 < len(others) < len(self.keep) else None

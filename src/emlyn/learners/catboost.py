@@ -44,7 +44,7 @@ class CatBoost:
         return "" if importlib.util.find_spec("catboost") is not None else "the package catboost is not installed"
 
     def recipes(self, problem: Problem, data: Dataset) -> Sequence[Recipe]:
-        n, base = len(data), base_params(problem)
+        n, base, encoder = len(data), base_params(problem), encoder_of(data)
         rate = 0.06 if n < 10_000 else 0.1
         shallow: dict[str, Any] = {"learning_rate": rate, "depth": 6}
         deep: dict[str, Any] = {"learning_rate": 0.09, "depth": 8, "l2_leaf_reg": 3.0, "random_strength": 0.8}
@@ -63,10 +63,10 @@ class CatBoost:
         if len(problem.classes) <= 20:
             why = "made features: sums and ratios of numbers, numbers beside their group's mean"
             made.insert(2, Recipe("catboost-prep", self.name, {**base, **shallow}, ("arithmetic", "aggregates"), why))
-        if is_wide(len(encoder_of(data).names), n):
+        if is_wide(len(encoder.names), n):
             why = "only the features that go with the answers most"
             made.insert(0, Recipe("catboost-screened", self.name, {**base, **shallow}, (SCREENED,), why))
-        if (encoder := encoder_of(data)).text:
+        if encoder.text:
             why = "also sees what a linear model reads in the texts"
             made.insert(0 if encoder.prose else 1, Recipe("catboost-text", self.name, {**base, **shallow}, ("text_score",), why))
         if problem.task == "regression" and skewed(data):

@@ -121,10 +121,12 @@ def choose_penalty(
     else:  # more features than rows: an L2 penalty does not mind a rotation, so work in the n dimensions that the rows span
         _, _, turn = np.linalg.svd(features.dense.astype(np.float64), full_matrices=False)
         features = Features(features.dense @ turn.T)
-    size = float((features.dense**2).sum() / n) + (0.0 if features.sparse is None else 1.0)
-    penalties = [c * max(size, 1e-9) / 10 / min(n, 5_000) ** 0.5 for c in (100.0, 10.0, *PENALTIES)]
     if lasso:
-        penalties = [share * emptiest(features, targets, weight) for share in LASSO]
+        most = emptiest(features, targets, weight)
+        penalties = [share * most for share in LASSO]
+    else:
+        size = float((features.dense**2).sum() / n) + (0.0 if features.sparse is None else 1.0)
+        penalties = [c * max(size, 1e-9) / 10 / min(n, 5_000) ** 0.5 for c in (100.0, 10.0, *PENALTIES)]
     sides = rng.permutation(np.arange(n) % (3 if n < 2_000 else 5))
     folds = range(3 if n < 2_000 else 1) if n >= 10 else range(0)
     losses = np.zeros(len(penalties))

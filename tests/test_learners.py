@@ -173,6 +173,19 @@ def test_lightgbm_answers_single_rows_in_several_threads_at_once():
     np.testing.assert_allclose(alone, np.tile(together, (5, 1)), rtol=1e-12)
 
 
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_lightgbm_answers_many_rows_as_few(task):
+    """Many rows are led through a hundred trees at a time: none may be left out or asked twice, and fewer rounds stay fewer."""
+    learner, data = built_in("lightgbm"), gappy(task)
+    if learner.missing():
+        pytest.skip(learner.missing())
+    fitted = learner.fit(learner.recipes(problem_for(task), data)[0], data, None, Effort(60.0, 1, 0, steps=230))
+    many = _asked(data.rows.take(np.arange(150) % len(data)), data)
+    for steps in (None, 130, 1):
+        few = np.vstack([fitted.predict(many.take(np.arange(at, at + 50)), steps) for at in (0, 50, 100)])
+        np.testing.assert_allclose(fitted.predict(many, steps), few, rtol=1e-12)
+
+
 def test_a_linear_model_keeps_time_to_learn_with_the_penalty_it_chose(monkeypatch):
     """Choosing must not use up the seconds of a fit: what is left then is a constant."""
     learner, data = built_in("linear"), gappy("binary")

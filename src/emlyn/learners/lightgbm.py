@@ -10,7 +10,6 @@ import ctypes
 import importlib
 import importlib.util
 import time
-import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,7 +22,8 @@ from emlyn.core.features.prep import Matrix, encoder_of, lock_of
 from emlyn.core.features.screening import SCREENED, is_wide
 from emlyn.core.learner import Effort, Fitted
 from emlyn.core.models.outcome import Outcome, base_params, sigmoid, skewed, softmax
-from emlyn.core.models.parts import below, broken, pack, require, unpack, within
+from emlyn.core.models.parts import below, pack, require, unpack, within
+from emlyn.learners._lightgbm_trees import OneRow, check_text, many_rows
 from emlyn.plugins import hook
 from emlyn.records.plan import Recipe
 from emlyn.records.problem import Problem
@@ -44,12 +44,6 @@ MANY_CLASSES = 20
 MANY_ROWS = 10_000
 """From here exact thresholds come first: they need fewer rounds, and there are rows enough to place them."""
 TEXT_LIMIT = 1 << 30
-PER_SPLIT = {
-    "split_feature": np.int64, "left_child": np.int64, "right_child": np.int64, "decision_type": np.int64, "threshold": np.float64,
-    "split_gain": np.float64, "internal_value": np.float64, "internal_weight": np.float64, "internal_count": np.int64,
-}
-PER_LEAF = {"leaf_value": np.float64, "leaf_weight": np.float64, "leaf_count": np.int64}
-"""Arrays of a tree in a model text, with one entry for each split or leaf."""
 
 
 def recipe_settings(rate: float, few: bool) -> list[tuple[str, dict[str, Any], tuple[str, ...], str]]:
@@ -302,35 +296,6 @@ class _Boosting:
         return rate if rounds * rate >= LEARNED else min(FASTEST, LEARNED / rounds)
 
 
-class OneRow:
-    """One row through LightGBM's C interface (`LGBM_BoosterPredictForMatSingleRowFast`), whose settings are read once. Safe in several threads."""
-
-    RAW_SCORE, FLOAT32 = 1, 0
-    """Numbers that the C interface gives to its kinds of prediction and of cells."""
-
-    def __init__(self, booster: Any, rounds: int | None, features: int, width: int) -> None:
-        """Raises LightGBMError when the library refuses the model."""
-        from lightgbm import basic
-
-        self.rounds, self.booster, self.width = rounds, booster, width  # the booster must live as long as what was prepared for it
-        library, config = basic._LIB, ctypes.c_void_p()
-        basic._safe_call(
-            library.LGBM_BoosterPredictForMatSingleRowFastInit(
-                booster._handle, self.RAW_SCORE, 0, -1 if rounds is None else rounds, self.FLOAT32, ctypes.c_int32(features),
-                b"num_threads=1", ctypes.byref(config),
-            )
-        )
-        self._config, self._check = config, basic._safe_call
-        self._call = library.LGBM_BoosterPredictForMatSingleRowFast
-        weakref.finalize(self, library.LGBM_FastConfigFree, config)
-
-    def __call__(self, dense: np.ndarray) -> np.ndarray:
-        """Raw scores (1,) or (1, width) of a row (1, features) float32."""
-        row, out, written = np.ascontiguousarray(dense, dtype=np.float32), np.empty(self.width), ctypes.c_int64()
-        self._check(self._call(self._config, ctypes.c_void_p(row.ctypes.data), ctypes.byref(written), ctypes.c_void_p(out.ctypes.data)))
-        return out if self.width == 1 else out[None]
-
-
 @dataclass(eq=False)
 class FittedLightGBM:
     """Boosted trees. `steps` may be lowered: prediction and `save` keep to it."""
@@ -353,10 +318,7 @@ class FittedLightGBM:
         if not len(data):
             return np.zeros((0, self.outcome.width))
         dense, rounds = self.prep.matrix(data).dense, steps or self.steps
-        if len(dense) == 1:
-            raw = self._one(dense, rounds)
-        else:
-            raw = self.booster.predict(dense, num_iteration=rounds, num_threads=self.threads if len(data) > 500 else 1, raw_score=True)
+        raw = self._one(dense, rounds) if len(dense) == 1 else many_rows(self.booster, dense, rounds, self.threads)
         if self.outcome.regression:
             return self.outcome.answers(raw)
         return self.outcome.answers(sigmoid(raw) if self.outcome.task == "binary" else softmax(raw))
@@ -379,55 +341,6 @@ class FittedLightGBM:
         text = self.booster.model_to_string(num_iteration=self.steps)
         state = {"outcome": self.outcome.state(), "steps": self.steps, "features": self.booster.num_feature()}
         return {**pack(state), "model.txt": text.encode(), **below("prep", self.prep.save())}
-
-
-def check_text(text: str, features: int, per_round: int) -> None:
-    """Raises ModelError unless a LightGBM model text is whole and every tree stays within its own arrays and the known features.
-
-    LightGBM itself trusts the text: a truncated one ends the process.
-    """
-    try:
-        _check_trees(text, features, per_round)
-    except ValueError as error:
-        raise broken(f"its trees cannot be read ({error})") from error
-
-
-def _check_trees(text: str, features: int, per_round: int) -> None:
-    head, mark, _ = text.partition("\nTree=0\n")
-    facts = dict(line.split("=", 1) for line in head.splitlines() if "=" in line)
-    require(head.startswith("tree\n") and bool(mark) and facts.get("max_feature_idx") == str(features - 1), "its trees use other features")
-    sizes = [int(size) for size in facts.get("tree_sizes", "").split()]
-    rounds, rest = divmod(len(sizes), per_round)
-    require(facts.get("num_tree_per_iteration") == str(per_round) and rounds > 0 and not rest, "its trees do not fit the classes")
-    at = len(head) + 1
-    for i, size in enumerate(sizes):
-        tree = text[at : at + size]
-        require(size > 0 and tree.startswith(f"Tree={i}\n") and tree.endswith("\n\n"), "a tree does not begin or end where it should")
-        _check_tree(dict(line.split("=", 1) for line in tree.splitlines() if "=" in line), features)
-        at += size
-    require(text[at:].startswith("end of trees\n"), "its trees do not end")
-
-
-def _check_tree(lines: Mapping[str, str], features: int) -> None:
-    leaves, inner = int(lines.get("num_leaves", "0")), int(lines.get("num_leaves", "0")) - 1
-    require(leaves >= 1 and lines.get("is_linear") == "0", "a tree of another kind")
-    held = {key: np.array(lines.get(key, "").split(), dtype=kind) for key, kind in (*PER_SPLIT.items(), *PER_LEAF.items())}
-    require(len(held["leaf_value"]) == leaves, "a tree without its leaves")
-    if leaves == 1:
-        return
-    require(all(len(held[key]) == inner for key in PER_SPLIT) and all(len(held[key]) == leaves for key in PER_LEAF), "a tree of uneven arrays")
-    require(bool(((held["split_feature"] >= 0) & (held["split_feature"] < features)).all()), "a split on an unknown feature")
-    for side in ("left_child", "right_child"):
-        child = held[side]
-        require(bool(((child >= -leaves) & (child < inner) & ((child < 0) | (child > np.arange(inner)))).all()), "a child outside its tree")
-    by_set = held["decision_type"].astype(np.int64) % 2 == 1
-    if by_set.any():
-        edges = np.array(lines.get("cat_boundaries", "").split(), dtype=np.int64)
-        words = np.array(lines.get("cat_threshold", "").split(), dtype=np.int64)
-        places = held["threshold"][by_set]
-        require(len(edges) == int(lines.get("num_cat", "0")) + 1 > 1, "sets of categories without edges")
-        whole = edges[0] == 0 and edges[-1] == len(words) and bool((np.diff(edges) >= 0).all())
-        require(whole and bool(((places >= 0) & (places < len(edges) - 1)).all()), "a set of categories outside its tree")
 
 
 @hook

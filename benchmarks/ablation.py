@@ -53,7 +53,7 @@ def losses(trials, rows, judge):
         shares = weigh([oof[n] for n in names], truth, trials.metric, weight, trials.seed)
         mixed, asked_mix = blend([bags[n] for n in names], shares), blend([oof[n] for n in names], shares)
         if calibrate and trials.problem.classes:
-            mixed = fit_calibration(asked_mix, truth, weight, trials.seed).apply(mixed)
+            mixed = fit_calibration(asked_mix, truth, weight).apply(mixed)
         return judge(mixed)
 
     made = {name: loss(left) for name, left in arms(found).items()}

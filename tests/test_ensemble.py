@@ -87,26 +87,46 @@ def test_overconfidence_is_calibrated_and_the_order_kept():
     truth = (rng.random(3_000) < 1 / (1 + np.exp(-z))).astype(np.int64)
     loud = two_sided(1 / (1 + np.exp(-3 * z)))
     found = fit_calibration(loud, truth)
-    assert found.gain > 0.05
     quiet = found.apply(loud)
     assert log_loss_rows(truth, quiet).mean() < log_loss_rows(truth, loud).mean() - 0.05
     assert auc(truth == 1, quiet[:, 1]) == pytest.approx(auc(truth == 1, loud[:, 1]), abs=1e-9)
 
 
-def test_noise_is_not_calibrated_away():
-    """On honest probabilities a change must not cost anything."""
+def test_honest_probabilities_lose_next_to_nothing():
+    """Two numbers are learned: on fresh rows each costs at most half of 1 / rows (Akaike 1974)."""
     rng = np.random.default_rng(5)
-    costs, kinds = [], []
-    for _ in range(20):
+    costs = []
+    for _ in range(40):
         p = rng.random(200)
         truth = (rng.random(200) < p).astype(np.int64)
         found = fit_calibration(two_sided(p), truth)
-        kinds.append(found.kind)
         fresh = rng.random(5_000)
         answer = (rng.random(5_000) < fresh).astype(np.int64)
         costs.append((log_loss_rows(answer, found.apply(two_sided(fresh))) - log_loss_rows(answer, two_sided(fresh))).mean())
-    assert np.mean(costs) < 0.001
-    assert kinds.count("none") >= 17, "a gain within its own standard error is noise"
+    assert np.mean(costs) < 2 * 0.5 / 200 + 2 * np.std(costs) / len(costs) ** 0.5
+
+
+def test_a_blend_that_is_timid_is_made_as_sure_as_it_is_right():
+    """Averages of members say .7 where each says .9 for its own reasons: 200 rows suffice to see most of it."""
+    rng = np.random.default_rng(6)
+    z = 2 * rng.normal(size=4_200)
+    truth = (rng.random(4_200) < 1 / (1 + np.exp(-z))).astype(np.int64)
+    timid = two_sided(1 / (1 + np.exp(-0.6 * z)))
+    found = fit_calibration(timid[:200], truth[:200])
+    asked, true = timid[200:], log_loss_rows(truth[200:], two_sided(1 / (1 + np.exp(-z[200:])))).mean()
+    lost = log_loss_rows(truth[200:], asked).mean() - true
+    assert log_loss_rows(truth[200:], found.apply(asked)).mean() - true < 0.3 * lost
+
+
+def test_rows_that_were_all_answered_rightly_do_not_ask_for_certainty():
+    """Any larger slope fits them better still; the next row that is answered wrongly would then cost everything."""
+    rng = np.random.default_rng(7)
+    truth = rng.integers(0, 3, 229)
+    p = np.full((229, 3), 0.005)
+    p[np.arange(229), truth] = 0.99
+    found = fit_calibration(p, truth)
+    assert 1.0 < found.slope < 2.0
+    assert fit_calibration(p[:10], truth[:10]).shifts == ()
 
 
 def test_every_member_has_seen_every_row_and_survives_saving():

@@ -1,5 +1,6 @@
 """The model file: the same numbers after loading, for rows of every shape; damage and strangers are refused."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import emlyn
 import toys
 from emlyn.core.dataset import rows_dataset
+from emlyn.core.models.calibration import Calibration
 from emlyn.core.models.model import Model
 from emlyn.core.tables.frames import to_table
 from emlyn.errors import DataError, ModelError
@@ -113,7 +115,18 @@ def test_nothing_in_it_can_run_code(model):
         assert name.endswith((".json", ".npz", ".txt", ".cbm", ".ubj"))
 
 
-@pytest.mark.parametrize("damage", ["truncated", "absent", "of a newer format", "of an unknown learner"])
+def test_a_calibration_of_the_first_format_means_what_it_meant(model, table):
+    """It had one shift, of the last class, and a kind that said whether there was a map at all."""
+    parts, raw = dict(model.save()), to_table(table.head(50))
+    logistic = {"kind": "logistic", "slope": 1.3, "shift": -0.2, "gain": 0.1}
+    for stored, meant in ((logistic, Calibration(1.3, (0.0, -0.2))), ({"kind": "none"}, Calibration())):
+        document = json.loads(parts["state.json"])
+        document["format"], document["calibration"] = 1, stored
+        first = Model.load({**parts, "state.json": json.dumps(document).encode()})
+        np.testing.assert_array_equal(first.predict(raw).probabilities, replace(model, calibration=meant).predict(raw).probabilities)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "absent", "of a newer format", "of an unknown learner", "calibrated for other classes"])
 def test_damage_is_refused(model, damage):
     parts = dict(model.save())
     if damage == "truncated":
@@ -121,7 +134,9 @@ def test_damage_is_refused(model, damage):
     elif damage == "absent":
         parts = {k: v for k, v in parts.items() if not k.startswith("members/0/0")}
     elif damage == "of a newer format":
-        parts["state.json"] = parts["state.json"].replace(b'"format":1', b'"format":99')
+        parts["state.json"] = parts["state.json"].replace(b'"format":2', b'"format":99')
+    elif damage == "calibrated for other classes":
+        parts["state.json"] = parts["state.json"].replace(b'"shifts":[', b'"shifts":[0.5,')
     else:
         parts["state.json"] = parts["state.json"].replace(b'"learner":"', b'"learner":"un')
     with pytest.raises(ModelError):

@@ -297,10 +297,9 @@ def _way(child: int, first_node: int, first_leaf: int) -> tuple[int, bool]:
 
 
 def calibrated(g: Graph, flat: Flat, shares: str) -> str:
-    if flat.calibration.kind == "none":
+    if not flat.calibration.shifts:
         return shares
-    moved = np.zeros((1, flat.width))
-    moved[0, -1] = flat.calibration.shift
+    moved = np.array([flat.calibration.shifts])
     logs = g.add("Log", [g.add("Clip", [shares, g.constant(CLIP), g.constant(1.0)])])
     return g.add("Softmax", [g.add("Add", [g.add("Mul", [logs, g.constant(flat.calibration.slope)]), g.constant(moved)])], axis=1)
 

@@ -213,11 +213,10 @@ def _normalised(shares: Sequence[str]) -> list[str]:
 
 
 def _calibrated(flat: Flat) -> list[tuple[str, str, list[str]]]:
-    """Temperature or logistic calibration as one more step: exponentials first, then their shares in `_final`."""
-    if not flat.classes or flat.calibration.kind == "none":
+    """Calibration as one more step: exponentials first, then their shares in `_final`."""
+    if not flat.classes or not flat.calibration.shifts:
         return []
-    last = flat.width - 1
-    slope, shifts = number(flat.calibration.slope), [number(flat.calibration.shift if k == last else 0.0) for k in range(flat.width)]
+    slope, shifts = number(flat.calibration.slope), map(number, flat.calibration.shifts)
     powers = [f"EXP({slope} * LN(LEAST(GREATEST(emlyn_m{k}, {number(CLIP)}), 1.0)) + {shift})" for k, shift in enumerate(shifts)]
     return [("emlyn_calibrated", "emlyn_mixed", [f"{power} AS emlyn_e{k}" for k, power in enumerate(powers)])]
 
@@ -229,7 +228,7 @@ def _final(flat: Flat) -> list[str]:
             value = f"LEAST(GREATEST({value}, {number(flat.bounds[0])}), {number(flat.bounds[1])})"
         return [f"{value} AS prediction"]
     shares = [f"emlyn_m{k}" for k in range(flat.width)]
-    if flat.calibration.kind != "none":
+    if flat.calibration.shifts:
         shares = _normalised([f"emlyn_e{k}" for k in range(flat.width)])
     if flat.threshold is not None:
         decided = f"CASE WHEN {shares[-1]} >= {number(flat.threshold)} THEN {string(flat.classes[-1])} ELSE {string(flat.classes[0])} END"

@@ -66,7 +66,7 @@ def ensemble(trials: Trials, data: Dataset, problem: Problem, context: Context, 
     for candidate, w in zip(choice.candidates, choice.weights, strict=True):
         candidate.weight = w
     kept = ", ".join(f"{m.recipe.name} {m.weight:.2f}" for m in model.members)
-    evidence = {"score": choice.score, "calibration": model.calibration.kind, "gain": model.calibration.gain}
+    evidence = {"score": choice.score, "slope": model.calibration.slope, "shifts": list(model.calibration.shifts)}
     trials.say(Entry(round(context.budget.spent, 3), "ensemble", change=kept, evidence=evidence, verdict="kept"))
     said = f"{len(model.members)} members, {trials.metric.name} {choice.score:.5g}: {kept}"
     context.emit("ensemble", said, score=choice.score, members=[m.recipe.name for m in model.members])

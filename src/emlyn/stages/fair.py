@@ -72,7 +72,7 @@ def keep_within(limit: Limit, pair: tuple[Trials, Trials], models: tuple[Model, 
     found: list[tuple[dict[str, Any], Answers, Calibration]] = []
     for share in SHARES:
         mixed = (1 - share) * raw[0] + share * raw[1]
-        calibration = fit_calibration(mixed, truth, weight, plain.seed)
+        calibration = fit_calibration(mixed, truth, weight)
         p = calibration.apply(mixed)
         threshold, why = choose_threshold(p[:, -1], problem, weight)
         answers = Answers(truth, p, weight, cluster, threshold, why, fold=plain.fold_of[rows])

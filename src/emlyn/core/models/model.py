@@ -25,7 +25,8 @@ from emlyn.records.data_card import Contract
 from emlyn.records.plan import Recipe
 from emlyn.records.problem import Problem
 
-FORMAT = 1
+FORMAT = 2
+"""2: a calibration has a shift for each class; 1 is read as well."""
 SIDE_BY_SIDE = 250
 """Rows from which fold models answer side by side: a round number, so that one row and small requests start no threads."""
 
@@ -178,10 +179,10 @@ class Model:
     def load(parts: Mapping[str, bytes]) -> Model:
         """The reverse of `save`. Raises ModelError for damaged parts, a newer format, or a learner that is not here."""
         document, _ = unpack(parts)
-        if document.get("format") != FORMAT:
+        if document.get("format") not in (1, FORMAT):
             raise ModelError(
                 f"the model has format {document.get('format')!r}",
-                allowed=f"format {FORMAT}",
+                allowed=f"format 1 or {FORMAT}",
                 next_step="open it with the version of emlyn that wrote it",
             )
         members = tuple(_load_member(plain, i, parts) for i, plain in enumerate(document["members"]))
@@ -193,7 +194,7 @@ class Model:
             width=int(document["width"]),
             encoder=Encoder.load(within(parts, "encoder")) if document["encoder"] else None,
             contract=from_json(to_json(document["contract"]), Contract),
-            calibration=from_json(to_json(document["calibration"]), Calibration),
+            calibration=Calibration.of(document["calibration"], int(document["width"])),
             bounds=None if bounds is None else (float(bounds[0]), float(bounds[1])),
             threshold=document["threshold"],
             threshold_why=document["threshold_why"],

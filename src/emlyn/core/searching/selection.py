@@ -42,7 +42,7 @@ def chosen(stored: OutOfFold, metric: Metric, *, calibrate: bool, seed: int = 0,
     weigh = quick_weights if quick else greedy_weights
     weights = weigh(stored.candidates, stored.truth, metric, stored.weight, seed)
     mixed = blend(stored.candidates, weights)
-    return weights, fit_calibration(mixed, stored.truth, stored.weight, seed) if calibrate else Calibration()
+    return weights, fit_calibration(mixed, stored.truth, stored.weight) if calibrate else Calibration()
 
 
 def corrected(stored: OutOfFold, metric: Metric, *, calibrate: bool, seed: int = 0, seconds: float = float("inf")) -> np.ndarray:

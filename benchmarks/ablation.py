@@ -34,7 +34,7 @@ def arms(found):
 
 def losses(trials, rows, judge):
     """Name -> test loss. Each candidate answers with its bag of fold models."""
-    from emlyn.core.models.calibration import fit_calibration
+    from emlyn.core.models.calibration import fit_calibration, serves
     from emlyn.core.searching.ensembling import blend, greedy_weights, quick_weights
     from emlyn.core.searching.trials import at_steps
 
@@ -52,7 +52,7 @@ def losses(trials, rows, judge):
         names = [c.recipe.name for c in left]
         shares = weigh([oof[n] for n in names], truth, trials.metric, weight, trials.seed)
         mixed, asked_mix = blend([bags[n] for n in names], shares), blend([oof[n] for n in names], shares)
-        if calibrate and trials.problem.classes:
+        if calibrate and serves(trials.metric):
             mixed = fit_calibration(asked_mix, truth, weight).apply(mixed)
         return judge(mixed)
 

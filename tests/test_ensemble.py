@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import toys
 from emlyn.core.judging.metrics import auc, log_loss_rows, metric
-from emlyn.core.models.calibration import fit_calibration
+from emlyn.core.models.calibration import fit_calibration, serves
 from emlyn.core.models.model import Model
 from emlyn.core.searching.ensembling import _fast_auc, blend, greedy_weights, quick_weights
 from emlyn.errors import Interrupted
@@ -127,6 +127,37 @@ def test_rows_that_were_all_answered_rightly_do_not_ask_for_certainty():
     found = fit_calibration(p, truth)
     assert 1.0 < found.slope < 2.0
     assert fit_calibration(p[:10], truth[:10]).shifts == ()
+
+
+def test_numbers_are_led_along_the_line_that_the_rows_show():
+    """Averages are timid about numbers too: what is far from the middle is not far enough."""
+    rng = np.random.default_rng(8)
+    truth = 50 + 10 * rng.normal(size=2_000)
+    timid = (50 + 0.9 * (truth - 50) + rng.normal(size=2_000) - 2)[:, None]
+    found = fit_calibration(timid[:1_000], truth[:1_000])
+    left = truth[1_000:] - found.apply(timid[1_000:])[:, 0]
+    assert np.sqrt((left**2).mean()) < 1.15
+    assert found.slope == pytest.approx(1.1, abs=0.02)
+    assert serves(metric("rmse")) and not serves(metric("mae")), "medians have no line through means"
+
+
+def test_one_far_row_moves_the_line_of_numbers_little():
+    """It makes the slope alone, and its own uncertainty takes that back."""
+    rng = np.random.default_rng(9)
+    p = np.append(10 + rng.normal(size=199), 20.0)
+    truth = np.append(p[:199] + 0.1 * rng.normal(size=199), 40.0)
+    plain = np.polyfit(p, truth, 1)[0] - 1
+    assert plain > 0.5
+    assert abs(fit_calibration(p[:, None], truth).slope - 1) < 0.1 * plain
+
+
+def test_what_was_never_negative_is_not_answered_so():
+    with toys.only(toys.Prior(), toys.Ridge()):
+        data = toys.rows_data(200, task="regression")
+        data = replace(data, answers=np.maximum(data.answers, 0.0))
+        _, model = trained(None, data, Problem("regression", "y", "rmse", "minimize"))
+    assert model.bounds[0] == 0.0
+    assert model.predict_answers(data).min() == 0.0, "a straight line goes below"
 
 
 def test_every_member_has_seen_every_row_and_survives_saving():

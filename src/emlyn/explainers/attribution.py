@@ -103,10 +103,10 @@ def _chosen(score: np.ndarray, problem: Problem) -> np.ndarray:
 
 def _scale(fitted: Any, model: Any) -> float:
     """From the member's raw scale to log-odds after calibration, or to the target's unit."""
-    if model.problem.classes:
-        return float(model.calibration.slope)
-    outcome = getattr(fitted, "outcome", None)
-    return 1.0 if outcome is None else float(outcome.scale) * (float(np.exp(outcome.centre)) if outcome.log else 1.0)
+    slope, outcome = float(model.calibration.slope), getattr(fitted, "outcome", None)
+    if model.problem.classes or outcome is None:
+        return slope
+    return slope * float(outcome.scale) * (float(np.exp(outcome.centre)) if outcome.log else 1.0)
 
 
 def _score(answers: np.ndarray, chosen: np.ndarray) -> np.ndarray:

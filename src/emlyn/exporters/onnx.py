@@ -100,6 +100,8 @@ def graph(flat: Flat) -> Any:
         outputs.append(helper.make_tensor_value_info("label", TensorProto.STRING, [None]))
         outputs.append(helper.make_tensor_value_info("probabilities", TensorProto.DOUBLE, [None, flat.width]))
     else:
+        if flat.calibration.shifts:
+            total = g.add("Add", [g.add("Mul", [total, g.constant(flat.calibration.slope)]), g.constant(flat.calibration.shifts[0])])
         if flat.bounds is not None:
             total = g.add("Clip", [total, g.constant(flat.bounds[0]), g.constant(flat.bounds[1])])
         g.nodes.append(helper.make_node("Identity", [total], ["prediction"]))

@@ -213,7 +213,7 @@ def _normalised(shares: Sequence[str]) -> list[str]:
 
 
 def _calibrated(flat: Flat) -> list[tuple[str, str, list[str]]]:
-    """Calibration as one more step: exponentials first, then their shares in `_final`."""
+    """Calibration of probabilities as one more step: exponentials first, then their shares in `_final`."""
     if not flat.classes or not flat.calibration.shifts:
         return []
     slope, shifts = number(flat.calibration.slope), map(number, flat.calibration.shifts)
@@ -224,6 +224,8 @@ def _calibrated(flat: Flat) -> list[tuple[str, str, list[str]]]:
 def _final(flat: Flat) -> list[str]:
     if not flat.classes:
         value = "emlyn_m0"
+        if flat.calibration.shifts:
+            value = f"({number(flat.calibration.slope)} * {value} + {number(flat.calibration.shifts[0])})"
         if flat.bounds is not None:
             value = f"LEAST(GREATEST({value}, {number(flat.bounds[0])}), {number(flat.bounds[1])})"
         return [f"{value} AS prediction"]

@@ -1,4 +1,4 @@
-"""Ensemble: weights by greedy selection on out-of-fold answers, calibration that proves itself, members that have seen every working row."""
+"""Ensemble: weights by greedy selection on out-of-fold answers, calibration, members that have seen every working row."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _choose(candidates: Sequence[Candidate], trials: Trials, *, quick: bool = Fa
     rows = trials.covered(candidates)
     truth, weight = trials.truth(rows), trials.weight(rows)
     stored = OutOfFold([trials.oof(c.recipe.name)[rows] for c in candidates], trials.fold_of[rows], truth, weight)
-    shares, calibration = chosen(stored, trials.metric, calibrate=bool(trials.problem.classes), seed=trials.seed, quick=quick)
+    shares, calibration = chosen(stored, trials.metric, seed=trials.seed, quick=quick)
     answers = calibration.apply(blend(stored.candidates, shares))
     carried = sorted(((c, float(w)) for c, w in zip(candidates, shares, strict=True) if w > 0), key=lambda t: -t[1])
     score = trials.metric.score(truth, answers, weight)
@@ -261,9 +261,9 @@ def refit(learner: Learner, recipe: Recipe, data: Dataset, effort: Effort) -> Fi
 
 
 def _bounds(data: Dataset, problem: Problem) -> tuple[float, float] | None:
-    """A tenth beyond the numbers seen: extrapolation further out is more often wrong than right."""
+    """A tenth beyond the numbers seen: extrapolation further out is more often wrong than right. What was never negative stays so."""
     if problem.classes or data.answers is None or not len(data):
         return None
     low, high = float(np.min(data.answers)), float(np.max(data.answers))
     slack = 0.1 * (high - low)
-    return low - slack, high + slack
+    return (max(0.0, low - slack) if low >= 0 else low - slack), high + slack

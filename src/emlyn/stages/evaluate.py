@@ -131,11 +131,11 @@ def evaluate_stored(stored: OutOfFold, asked: Dataset, problem: Problem, context
 
     With one fold only, a choice cannot be judged: the number is then the uncorrected one, and `method` says so.
     """
-    m, calibrate = metric(problem.metric), problem.task in ("binary", "multiclass")
-    weights, calibration = chosen(stored, m, calibrate=calibrate, seed=context.seed)
+    m = metric(problem.metric)
+    weights, calibration = chosen(stored, m, seed=context.seed)
     shown = calibration.apply(blend(stored.candidates, weights))
     folds = len(np.unique(stored.fold))
-    prediction = corrected(stored, m, calibrate=calibrate, seed=context.seed, seconds=0.4 * context.budget.until("evaluate")) if folds > 1 else shown
+    prediction = corrected(stored, m, seed=context.seed, seconds=0.4 * context.budget.until("evaluate")) if folds > 1 else shown
     threshold, why = choose_threshold(shown[:, -1], problem, stored.weight) if problem.task == "binary" else (None, "")
     answers = Answers(stored.truth, prediction, stored.weight, asked.group, threshold, why, fold=stored.fold if folds > 1 else None)
     how = "cross-validation corrected for selection" if folds > 1 else "one fold, not corrected for selection"

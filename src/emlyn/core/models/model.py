@@ -125,9 +125,8 @@ class Model:
         else:
             answers = answers_of([fitted for member in self.members for fitted in member.fitted], data, self.threads)
             total = np.asarray(sum(member.weight * member.mean(answers) for member in self.members))
-        if self.bounds is not None:
-            return np.clip(total, *self.bounds)
-        return self.calibration.apply(total)
+        total = self.calibration.apply(total)
+        return total if self.bounds is None else np.clip(total, *self.bounds)
 
     def predict(self, raw: Table) -> Predictions:
         """Answers for a raw table: one per row, in order. Raises DataError when a required column is absent."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emlyn.core.judging.metrics import Metric
-from emlyn.core.models.calibration import Calibration, fit_calibration
+from emlyn.core.models.calibration import Calibration, fit_calibration, serves
 from emlyn.core.searching.ensembling import blend, greedy_weights, quick_weights
 
 PARTS = 5
@@ -37,15 +37,15 @@ class OutOfFold:
         return OutOfFold([p[rows] for p in self.candidates], self.fold[rows], self.truth[rows], None if self.weight is None else self.weight[rows])
 
 
-def chosen(stored: OutOfFold, metric: Metric, *, calibrate: bool, seed: int = 0, quick: bool = False) -> tuple[np.ndarray, Calibration]:
+def chosen(stored: OutOfFold, metric: Metric, *, calibrate: bool = True, seed: int = 0, quick: bool = False) -> tuple[np.ndarray, Calibration]:
     """Weights over the candidates and the calibration of their blend, chosen on all of these rows; `quick`: by one greedy pass."""
     weigh = quick_weights if quick else greedy_weights
     weights = weigh(stored.candidates, stored.truth, metric, stored.weight, seed)
     mixed = blend(stored.candidates, weights)
-    return weights, fit_calibration(mixed, stored.truth, stored.weight) if calibrate else Calibration()
+    return weights, fit_calibration(mixed, stored.truth, stored.weight) if calibrate and serves(metric) else Calibration()
 
 
-def corrected(stored: OutOfFold, metric: Metric, *, calibrate: bool, seed: int = 0, seconds: float = float("inf")) -> np.ndarray:
+def corrected(stored: OutOfFold, metric: Metric, *, calibrate: bool = True, seed: int = 0, seconds: float = float("inf")) -> np.ndarray:
     """Predictions (n, k) of the procedure: each fold answered by what would have been chosen without it. Raises ValueError for one fold.
 
     More than five folds are taken together in five parts. Where the first part shows that the seconds will not suffice, the others are

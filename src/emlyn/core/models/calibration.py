@@ -28,6 +28,8 @@ Without it, rows that are all answered rightly ask for certainty. Of blends log 
 """
 LINE_SPREAD = 0.1
 """The same of the slope of numbers."""
+SLOPES = (0.2, 5.0)
+"""Between these every slope stays."""
 SQUARED = ("rmse", "r2")
 """Metrics of numbers that a line through means serves: it says nothing about medians."""
 
@@ -81,10 +83,7 @@ def fit_calibration(p: np.ndarray, truth: np.ndarray, weight: np.ndarray | None 
 
 
 def _of_classes(p: np.ndarray, truth: np.ndarray, share: np.ndarray) -> Calibration:
-    """The most probable slope and shifts: least log loss, normal spreads of log slope and shifts around no change given.
-
-    The slope stays within [0.2, 5].
-    """
+    """The most probable slope and shifts: least log loss, normal spreads of log slope and shifts around no change given."""
     from scipy.optimize import minimize  # here, so that a server, which only applies calibrations, starts without it
 
     logs, rows = np.log(np.clip(p, CLIP, 1.0)), np.arange(len(truth))
@@ -103,7 +102,7 @@ def _of_classes(p: np.ndarray, truth: np.ndarray, share: np.ndarray) -> Calibrat
         drawn = x / SPREAD**2 / len(truth)
         return value + float(drawn @ x) / 2, np.concatenate([[(off * logs).sum() * slope], off.sum(axis=0)]) + drawn
 
-    bounds = [(math.log(0.2), math.log(5.0)), *[(None, None)] * p.shape[1]]
+    bounds = [(math.log(SLOPES[0]), math.log(SLOPES[1])), *[(None, None)] * p.shape[1]]
     found = minimize(loss, np.zeros(1 + p.shape[1]), jac=True, method="L-BFGS-B", bounds=bounds).x.tolist()
     return Calibration(math.exp(found[0]), tuple(found[1:]))
 
@@ -116,10 +115,11 @@ def _of_numbers(p: np.ndarray, truth: np.ndarray, share: np.ndarray) -> Calibrat
     middle, off = float(share @ p), truth - p
     x, shift = p - middle, float(share @ off)
     size = float(share @ x**2)
-    if size <= 0:
+    if not 0 < size < math.inf:
         return Calibration()
     slope = float((share * x) @ off) / size
     leverage = share * (1 + x**2 / size)
     left = share * x * (off - shift - slope * x) / np.maximum(1 - leverage, 1e-9)
     slope *= LINE_SPREAD**2 / (LINE_SPREAD**2 + float(left @ left) / size**2)
-    return Calibration(1 + slope, (shift - slope * middle,))
+    slope = min(max(1 + slope, SLOPES[0]), SLOPES[1])
+    return Calibration(slope, (shift + (1 - slope) * middle,))

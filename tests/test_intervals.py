@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,7 +16,7 @@ from emlyn.core.judging.metrics import metric
 from emlyn.core.judging.ranks import false_discovery
 from emlyn.core.judging.reliability import calibration_measures
 from emlyn.core.searching.ensembling import blend, greedy_weights
-from emlyn.core.searching.selection import OutOfFold, corrected
+from emlyn.core.searching.selection import OutOfFold, believable, chosen, corrected
 from emlyn.records.evaluation import Measure
 
 
@@ -174,6 +176,21 @@ def test_a_correction_for_selection_takes_the_luck_out() -> None:
         honest.append(m.score(truth, corrected(stored, m, calibrate=False), None))
     assert np.mean(naive) > 0.57
     assert abs(np.mean(honest) - 0.5) < 4 * 0.042 / np.sqrt(15)
+
+
+def test_one_slip_does_not_choose_among_the_candidates() -> None:
+    """A typed 0 among answers near 80: the candidate that misses it least is worse on every other row. Many far rows are a tail, and count."""
+    rng = np.random.default_rng(3)
+    truth = 80 + 3 * rng.normal(size=900)
+    good, poor = truth + 0.3 * rng.normal(size=900), truth + 1.0 * rng.normal(size=900)
+    slip, tail = truth.copy(), truth.copy()
+    slip[7], poor[7] = 0.0, 60.0
+    tail[:90] = 0.0
+    stored = OutOfFold([good[:, None], poor[:, None]], np.arange(900) % 5, slip)
+    assert metric("rmse").score(slip, stored.candidates[1], None) < metric("rmse").score(slip, stored.candidates[0], None)
+    assert greedy_weights(stored.candidates, slip, metric("rmse"))[0] < 0.5
+    assert chosen(stored, metric("rmse"))[0][0] > 0.7
+    assert believable(replace(stored, truth=tail), metric("rmse")) is tail
 
 
 def test_a_choice_made_on_one_fold_cannot_be_judged() -> None:

@@ -15,10 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from emlyn.core.judging.metrics import Metric
-from emlyn.core.models.calibration import Calibration, fit_calibration, serves
+from emlyn.core.models.calibration import SQUARED, Calibration, fit_calibration, serves
 from emlyn.core.searching.ensembling import blend, greedy_weights, quick_weights
 
 PARTS = 5
+FAR, FEW = 20.0, 500
+"""A number this many robust standard deviations from what the candidates answer is a slip, where there is one in so many rows at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,10 +41,26 @@ class OutOfFold:
 
 def chosen(stored: OutOfFold, metric: Metric, *, calibrate: bool = True, seed: int = 0, quick: bool = False) -> tuple[np.ndarray, Calibration]:
     """Weights over the candidates and the calibration of their blend, chosen on all of these rows; `quick`: by one greedy pass."""
-    weigh = quick_weights if quick else greedy_weights
-    weights = weigh(stored.candidates, stored.truth, metric, stored.weight, seed)
+    weigh, truth = quick_weights if quick else greedy_weights, believable(stored, metric)
+    weights = weigh(stored.candidates, truth, metric, stored.weight, seed)
     mixed = blend(stored.candidates, weights)
-    return weights, fit_calibration(mixed, stored.truth, stored.weight) if calibrate and serves(metric) else Calibration()
+    return weights, fit_calibration(mixed, truth, stored.weight) if calibrate and serves(metric) else Calibration()
+
+
+def believable(stored: OutOfFold, metric: Metric) -> np.ndarray:
+    """The truth (n,) that a choice is made by: where squared errors count, slips are drawn in to `FAR`.
+
+    One such row would decide among the candidates by itself, by how each happens to miss it. Scores are given with the rows as they are.
+    """
+    if metric.name not in SQUARED:
+        return stored.truth
+    middle = np.median([p[:, 0] for p in stored.candidates], axis=0)
+    off = stored.truth - middle
+    most = FAR * 1.4826 * float(np.median(np.abs(off)))
+    far = np.abs(off) > most
+    if most == 0 or not 0 < far.sum() <= max(1, len(off) / FEW):
+        return stored.truth
+    return np.where(far, middle + np.clip(off, -most, most), stored.truth)
 
 
 def corrected(stored: OutOfFold, metric: Metric, *, calibrate: bool = True, seed: int = 0, seconds: float = float("inf")) -> np.ndarray:

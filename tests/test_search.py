@@ -118,6 +118,30 @@ def test_every_kind_is_heard_before_anyone_goes_on():
     assert min(begun[name] for name in order if name.endswith("-made")) < again
 
 
+@pytest.mark.parametrize("wins", [True, False])
+def test_made_features_that_win_clearly_are_heard_with_every_learner(wins):
+    """Where a learner has no hope without them, the next one with them is begun before the winner's second fold; where they bring nothing, later."""
+    order = []
+
+    class Noted(toys.Ridge):
+        def __init__(self, name, made=True):
+            self.name, self.made = name, made
+
+        def recipes(self, problem, data):
+            made = [Recipe(f"{self.name}-made", self.name, {"columns": 4 if wins else 1}, ("arithmetic",))] if self.made else []
+            return [Recipe(self.name, self.name, {"columns": 1}), *made]
+
+        def fit(self, recipe, fit, watch, effort):
+            order.append(recipe.name)
+            return super().fit(recipe, fit, watch, effort)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Schedule, "cheap", lambda *_: False)
+        run([Noted("a", made=False), Noted("b"), Noted("c")], data=toys.rows_data(4_000), seconds=30)
+    first, second = sorted(("b-made", "c-made"), key=order.index)
+    assert (order[: order.index(second)].count(first) == 1) is wins
+
+
 def test_what_was_too_dear_at_its_turn_is_begun_when_time_is_left():
     """Its share is too small while others wait; alone it may take nearly all that is left."""
 

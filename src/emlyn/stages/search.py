@@ -24,7 +24,7 @@ from emlyn.core.executor import ABANDONED, Executor, Job, Outcome, Reference, Th
 from emlyn.core.machine import busy_share, memory_left
 from emlyn.core.searching.costs import costs_of
 from emlyn.core.searching.proposals import Proposals
-from emlyn.core.searching.racing import ensemble_loss, hopeless, unlearned
+from emlyn.core.searching.racing import ensemble_loss, hopeless, kinds_of, made_features, siblings_without_made_features, unlearned
 from emlyn.core.searching.schedule import Schedule, affordable_rows
 from emlyn.core.searching.telling import Telling
 from emlyn.core.searching.trials import Candidate, FoldResult, Past, Trials, answer, asked, learn, ready
@@ -232,11 +232,24 @@ class Race:
 
     def _newcomer(self) -> Recipe | None:
         """With a clock, and once there is a model: who is heard before anyone gets a second fold. A kind that nobody has tried, and whoever costs
-        next to nothing; so those who go on are chosen among all kinds, and a dear one is let go before it took its time."""
+        next to nothing; so those who go on are chosen among all kinds, and a dear one is let go before it took its time. Where made features have
+        won clearly, also whoever brings them to another learner."""
         if not self.timed or self.first_s is None:
             return None
         tried = self._tried()
-        return next((r for r in self.queue if not kinds_of(r) <= tried or self.schedule.cheap(r)), None)
+        found = next((r for r in self.queue if not kinds_of(r) <= tried or self.schedule.cheap(r)), None)
+        if found is None and (follower := next((r for r in self.queue if self._follows(r)), None)) and self._made_features_win():
+            return follower
+        return found
+
+    def _made_features_win(self) -> bool:
+        """Is the best recipe one with made features, whose learner has no hope without them?"""
+        plain = siblings_without_made_features(self.trials)
+        return bool(plain) and all(c.status == "dropped" or (c.status == "racing" and self._let_go(c)) for c in plain)
+
+    def _follows(self, recipe: Recipe) -> bool:
+        """Would it be the first of its learner with made features?"""
+        return made_features(recipe) and not any(c.recipe.learner == recipe.learner and made_features(c.recipe) for c in self.trials.candidates)
 
     def _tried(self) -> set[str]:
         return set().union(*(kinds_of(c.recipe) for c in self.trials.candidates))
@@ -471,11 +484,6 @@ class Race:
         else:
             why = "every recipe was tried; nothing more can be gained"
         self.telling.ends(why)
-
-
-def kinds_of(recipe: Recipe) -> set[str]:
-    """What a recipe is an example of: its learner, and features made of several columns where it has such."""
-    return {recipe.learner, "made features"} if "arithmetic" in recipe.features else {recipe.learner}
 
 
 def settle(work: list[tuple[Any, int, int]], asks: list[Dataset], effort: Any) -> dict[int, np.ndarray]:

@@ -12,6 +12,7 @@ import numpy as np
 from emlyn.core.judging.metrics import log_loss_rows, squared_rows
 from emlyn.core.searching.ensembling import blend, quick_weights
 from emlyn.core.searching.trials import Candidate, FoldResult, Trials
+from emlyn.records.plan import Recipe
 
 FEWEST = 300
 """Units below which nobody is let go: such folds say little and cost little."""
@@ -52,6 +53,26 @@ def hopeless(trials: Trials, candidate: Candidate, rivals: Sequence[Candidate]) 
     if quick_weights(predictions, truth, trials.metric)[0] > TELLING:
         return ""
     return f"worse than {rivals[best].recipe.name} by {worse / max(noise, 1e-12):.1f} standard errors, and adds nothing to an ensemble"
+
+
+def made_features(recipe: Recipe) -> bool:
+    """Does it have features made of several columns?"""
+    return "arithmetic" in recipe.features
+
+
+def kinds_of(recipe: Recipe) -> set[str]:
+    """What a recipe is an example of: its learner, and made features where it has such."""
+    return {recipe.learner, "made features"} if made_features(recipe) else {recipe.learner}
+
+
+def siblings_without_made_features(trials: Trials) -> list[Candidate]:
+    """Candidates of the leader's learner without made features, where the leader has such; else none."""
+    heard = [c for c in trials.candidates if c.results and c.recipe.learner != "baseline"]
+    sign = -1 if trials.metric.direction == "maximize" else 1
+    best = min((c for c in heard if c.status in ("racing", "done")), key=lambda c: sign * trials.score(c)[0], default=None)
+    if best is None or not made_features(best.recipe):
+        return []
+    return [c for c in heard if c.recipe.learner == best.recipe.learner and not made_features(c.recipe)]
 
 
 def unlearned(trials: Trials, result: FoldResult) -> bool:

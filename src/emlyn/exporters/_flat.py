@@ -92,6 +92,8 @@ class Network:
     design: Design
     shape: Shape
     members: tuple[Weights, ...]
+    smoothing: float = 0.0
+    """Of the labels it learned, which is taken back from its probabilities."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +195,8 @@ def _body(learner: str, fitted: Any, encoder: Encoder, networks: bool, refuse: A
     if learner == "mlp" and networks:
         if not fitted.outcome.regression and len(fitted.networks.classes) < fitted.outcome.width:
             raise refuse(f"its {learner} member saw no row of some class")
-        return Network(fitted.design, fitted.networks.shape, tuple(fitted.networks.members)), "number" if fitted.outcome.regression else "shares"
+        body = Network(fitted.design, fitted.networks.shape, tuple(fitted.networks.members), fitted.smoothing)
+        return body, "number" if fitted.outcome.regression else "shares"
     raise refuse(f"its {learner} member cannot be written as a formula of this kind")
 
 

@@ -199,7 +199,12 @@ def network(g: Graph, body: Network, dense: str) -> str:
                 h = _mish(g, h) if shape.regression else _selu(g, h)
         answer = h if shape.regression else g.add("Softmax", [h], axis=1)
         total = g.add("Add", [total, answer]) if total else answer
-    return g.add("Div", [total, g.constant(float(len(body.members)))])
+    mean, classes = g.add("Div", [total, g.constant(float(len(body.members)))]), len(body.members[0][f"bias{len(shape.hidden)}"])
+    if not body.smoothing or shape.regression or classes < 2:
+        return mean
+    uniform = body.smoothing / classes  # from here on `unsmoothed` of the learner
+    line = g.add("Div", [g.add("Sub", [mean, g.constant(uniform)]), g.constant(1 - body.smoothing)])
+    return normalised(g, g.add("Softplus", [g.add("Div", [line, g.constant(uniform / 4)])]))
 
 
 def _embedded(g: Graph, shape: Shape, w: Weights, x: str) -> str:

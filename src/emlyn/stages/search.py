@@ -243,7 +243,7 @@ class Race:
         return found
 
     def _made_features_win(self) -> bool:
-        """Is the best recipe one with made features, whose learner has no hope without them?"""
+        """Is the best recipe one with made features, whose learner has no hope without them? Those of it that still race are judged, and go."""
         plain = siblings_without_made_features(self.trials)
         return bool(plain) and all(c.status == "dropped" or (c.status == "racing" and self._let_go(c)) for c in plain)
 

@@ -122,6 +122,8 @@ def _mape(y: np.ndarray, p: np.ndarray, w: np.ndarray | None) -> float:
 
 CLASSES = ("binary", "multiclass")
 NUMBERS = ("regression",)
+SQUARED = ("rmse", "r2")
+"""Metrics of numbers that count squared errors, and so ask for means."""
 
 BUILT_IN: tuple[Metric, ...] = (
     Metric("roc_auc", CLASSES, "maximize", _roc_auc, label="ROC AUC"),

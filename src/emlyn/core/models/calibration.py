@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from emlyn.core.judging.metrics import CLIP, Metric
+from emlyn.core.judging.metrics import CLASSES, CLIP, SQUARED, Metric
 from emlyn.core.models.parts import require
 from emlyn.records.codec import from_json, to_json
 
@@ -30,8 +30,6 @@ LINE_SPREAD = 0.1
 """The same of the slope of numbers."""
 SLOPES = (0.2, 5.0)
 """Between these every slope stays."""
-SQUARED = ("rmse", "r2")
-"""Metrics of numbers that a line through means serves: it says nothing about medians."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +43,8 @@ class Calibration:
     @staticmethod
     def of(plain: Mapping[str, Any], width: int) -> Calibration:
         """From a stored document; those of the first format have one `shift`, of the last class. Raises ModelError for one of other classes."""
-        if plain.get("kind") == "none":
-            return Calibration()
         if "kind" in plain:
-            return Calibration(float(plain["slope"]), (*[0.0] * (width - 1), float(plain["shift"])))
+            plain = {} if plain["kind"] == "none" else {"slope": plain.get("slope"), "shifts": [*[0.0] * (width - 1), plain.get("shift")]}
         found = from_json(to_json(plain), Calibration)
         require(found.slope > 0 and len(found.shifts) in (0, width), "its calibration does not fit the classes")
         return found
@@ -70,8 +66,8 @@ class Calibration:
 
 
 def serves(metric: Metric) -> bool:
-    """Is a map fitted where this metric is asked for?"""
-    return metric.name in SQUARED or not {"binary", "multiclass"}.isdisjoint(metric.tasks)
+    """Is a map fitted where this metric is asked for? A line through means says nothing about medians."""
+    return metric.name in SQUARED or not set(CLASSES).isdisjoint(metric.tasks)
 
 
 def fit_calibration(p: np.ndarray, truth: np.ndarray, weight: np.ndarray | None = None) -> Calibration:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from emlyn.core.judging.metrics import CLIP, Metric
+from emlyn.core.judging.metrics import CLIP, SQUARED, Metric
 
 STEPS = 30
 BAGS, BAG_STEPS = 20, 10
@@ -121,7 +121,7 @@ def _objective(predictions: Sequence[np.ndarray], truth: np.ndarray, metric: Met
     if metric.name == "log_loss":
         held = np.stack([_of_truth(p, truth) for p in predictions])
         return held, lambda total, count: -np.average(np.log((total + held) / (count + 1)), axis=1, weights=weight)
-    if metric.name in ("rmse", "r2"):
+    if metric.name in SQUARED:
         held = np.stack([p[:, 0] - truth for p in predictions])
         return held, lambda total, count: np.average(((total + held) / (count + 1)) ** 2, axis=1, weights=weight)
     if metric.name == "mae":

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emlyn.core.judging.metrics import Metric
-from emlyn.core.models.calibration import SQUARED, Calibration, fit_calibration, serves
+from emlyn.core.judging.metrics import SQUARED, Metric
+from emlyn.core.models.calibration import Calibration, fit_calibration, serves
 from emlyn.core.searching.ensembling import blend, greedy_weights, quick_weights
 
 PARTS = 5

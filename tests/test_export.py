@@ -57,8 +57,8 @@ def rows(seed: int = 0, count: int = ROWS) -> list[dict]:
 KINDS = {"age": "number", "income": "number", "plan": "category", "smoker": "category"}
 
 
-def trained(learners: list[tuple[str, str]], task: str = "binary", columns: tuple[str, ...] = tuple(KINDS)) -> Model:
-    """A model of the named (recipe, learner), learned on made-up rows."""
+def trained(learners: list[tuple[str, str]], task: str = "binary", columns: tuple[str, ...] = tuple(KINDS), models: int = 1) -> Model:
+    """A model of the named (recipe, learner), learned on made-up rows; of several `models`, each lacks its part of them."""
     raw = to_table(rows())
     cards = tuple(ColumnCard(n, k, missing=int(raw[n].missing.sum()), rows=ROWS, distinct=10) for n, k in KINDS.items())
     contract = contract_of(DataCard("made up", ROWS, cards), list(KINDS), raw)
@@ -81,7 +81,9 @@ def trained(learners: list[tuple[str, str]], task: str = "binary", columns: tupl
         if found.missing():
             pytest.skip(found.missing())
         recipe = next((r for r in found.recipes(problem, data) if r.name == name), None) or Recipe(name, learner, {})
-        members.append(Member(recipe, 1 / len(learners), (found.fit(recipe, data, None, Effort(20, 1, 0, steps=30)),)))
+        parts = [data.take(np.arange(ROWS)[np.arange(ROWS) % models != k]) if models > 1 else data for k in range(models)]
+        bag = tuple(found.fit(recipe, part, None, Effort(20, 1, 0, steps=30)) for part in parts)
+        members.append(Member(recipe, 1 / len(learners), bag))
     bounds = (float(answers.min()), float(answers.max())) if task == "regression" else None
     return Model(problem, tuple(members), max(1, len(classes)), encoder, contract, bounds=bounds)
 
@@ -283,6 +285,17 @@ def test_catboost_on_numbers_is_a_formula_too(tmp_path, task, learners):
     assert exporters()["sql"].export(what, tmp_path / "sql").checks["largest_difference"] < 1e-12
     pytest.importorskip("onnx")
     assert exporters()["onnx"].export(what, tmp_path / "onnx").checks["largest_difference"] < 1e-12
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+@pytest.mark.parametrize("arithmetic", [False, True], ids=["of square roots", "of probabilities"])
+def test_bags_average_as_the_model_does(tmp_path, task, arithmetic):
+    pytest.importorskip("duckdb")
+    model = trained([("lightgbm-deep", "lightgbm"), ("extra-trees", "trees"), ("linear-splines", "linear")], task, models=3)
+    what = exportable(tmp_path, replace(model, members=tuple(replace(m, arithmetic=arithmetic) for m in model.members)))
+    assert exporters()["sql"].export(what, tmp_path / "sql").checks["largest_difference"] < 1e-6
+    pytest.importorskip("onnx")
+    assert exporters()["onnx"].export(what, tmp_path / "onnx").checks["largest_difference"] < 1e-6
 
 
 @pytest.mark.parametrize(("task", "learners"), NETWORKS)

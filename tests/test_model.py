@@ -11,9 +11,10 @@ import emlyn
 import toys
 from emlyn.core.dataset import rows_dataset
 from emlyn.core.models.calibration import Calibration
-from emlyn.core.models.model import Model
+from emlyn.core.models.model import Member, Model
 from emlyn.core.tables.frames import to_table
 from emlyn.errors import DataError, ModelError
+from emlyn.records.plan import Recipe
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +127,43 @@ def test_a_calibration_of_the_first_format_means_what_it_meant(model, table):
         np.testing.assert_array_equal(first.predict(raw).probabilities, replace(model, calibration=meant).predict(raw).probabilities)
 
 
+class Says:
+    """A fitted model that gives every row the same answer."""
+
+    def __init__(self, *answer):
+        self.answer = np.array([answer])
+
+    def predict(self, data, steps=None):
+        return self.answer.repeat(len(data), axis=0)
+
+
+def bag(*answers):
+    return Member(Recipe("toy", "toy", {}), 1.0, tuple(Says(*a) for a in answers))
+
+
+def test_a_bag_answers_by_the_mean_of_square_roots_of_probabilities_or_of_numbers():
+    shares = bag((0.36, 0.64), (0.16, 0.84), (0.04, 0.96)).predict(range(2))
+    means = np.array([0.4, np.sqrt([0.64, 0.84, 0.96]).mean()])
+    np.testing.assert_allclose(shares, np.tile(means**2 / (means**2).sum(), (2, 1)))
+    assert 0.13 < shares[0, 0] < (0.36 + 0.16 + 0.04) / 3, "surer than the mean of the three"
+    np.testing.assert_allclose(bag((1.0,), (3.0,)).predict(range(2)), [[2.0], [2.0]])
+    assert bag((0.0, 1.0), (0.5, 0.5)).predict(range(1))[0, 0] > 0.1, "a model that is sure does not silence the others"
+
+
+def test_bags_of_earlier_formats_answer_as_they_did(model, table):
+    """Up to format 2 they averaged the probabilities themselves; stored again, they still do."""
+    parts, raw = dict(model.save()), to_table(table.head(50))
+    document = json.loads(parts["state.json"])
+    document["format"] = 2
+    for member in document["members"]:
+        del member["arithmetic"]
+    second = Model.load({**parts, "state.json": json.dumps(document).encode()})
+    meant = replace(model, members=tuple(replace(m, arithmetic=True) for m in model.members))
+    assert max(len(m.fitted) for m in second.members) > 1
+    for found in (second, Model.load(second.save())):
+        np.testing.assert_array_equal(found.predict(raw).probabilities, meant.predict(raw).probabilities)
+
+
 @pytest.mark.parametrize("damage", ["truncated", "absent", "of a newer format", "of an unknown learner", "calibrated for other classes"])
 def test_damage_is_refused(model, damage):
     parts = dict(model.save())
@@ -134,7 +172,7 @@ def test_damage_is_refused(model, damage):
     elif damage == "absent":
         parts = {k: v for k, v in parts.items() if not k.startswith("members/0/0")}
     elif damage == "of a newer format":
-        parts["state.json"] = parts["state.json"].replace(b'"format":2', b'"format":99')
+        parts["state.json"] = parts["state.json"].replace(b'"format":3', b'"format":99')
     elif damage == "calibrated for other classes":
         parts["state.json"] = parts["state.json"].replace(b'"shifts":[', b'"shifts":[0.5,')
     else:

@@ -31,14 +31,14 @@ class Effort:
 
 
 Joined = Callable[[Dataset], np.ndarray]
-"""Answers a dataset of one unit: (1, classes) probabilities or (1, 1) numbers, float64."""
+"""What each of some models answers to a dataset of one unit: (models, classes) probabilities or (models, 1) numbers, float64."""
 
 
 class Fitted(Protocol):
     """A learned model of one learner. Holds only what prediction needs.
 
-    A class may also offer a static method `together(models)`: models of several folds as one `Joined`, the mean of their answers within
-    rounding, where that is quicker than to ask each; None where it is not.
+    A class may also offer a static method `together(models)`: models of several folds as one `Joined`, their answers within rounding, where
+    that is quicker than to ask each; None where it is not.
     """
 
     steps: int | None

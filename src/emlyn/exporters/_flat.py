@@ -98,9 +98,8 @@ class Network:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One fitted model: raw outputs, the link that makes them answers, its share."""
+    """One fitted model: raw outputs, the link that makes them answers."""
 
-    weight: float
     body: Trees | Scores | Network
     link: str
     """number | sigmoid | softmax | shares."""
@@ -108,16 +107,31 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False)
+class Bag:
+    """The fitted models of one member, and its share."""
+
+    weight: float
+    parts: tuple[Part, ...]
+    roots: bool
+    """It answers by the mean of the square roots of their probabilities; else by that of their answers."""
+
+
+@dataclass(frozen=True, eq=False)
 class Flat:
     """The whole model."""
 
     features: tuple[Feature, ...]
-    parts: tuple[Part, ...]
+    bags: tuple[Bag, ...]
     classes: tuple[str, ...]
     width: int
     calibration: Calibration
     bounds: tuple[float, float] | None
     threshold: float | None
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Those of all bags, one after another."""
+        return tuple(part for bag in self.bags for part in bag.parts)
 
     @property
     def leaves(self) -> int:
@@ -135,13 +149,14 @@ def flatten(what: Exportable, target: str, *, networks: bool = False) -> Flat:
         raise refuse("it has no columns")
     rules = {rule.name: rule for rule in model.contract.columns}
     features = _features(model.encoder, rules, refuse)
-    parts = tuple(
-        Part(member.weight / len(member.fitted), *_body(member.recipe.learner, fitted, model.encoder, networks, refuse), fitted.outcome)
-        for member in model.members
-        if member.weight > 0
-        for fitted in member.fitted
-    )
-    return Flat(features, parts, model.problem.classes, model.width, model.calibration, model.bounds, model.threshold)
+    encoder = model.encoder
+
+    def bag(member: Any) -> Bag:
+        parts = tuple(Part(*_body(member.recipe.learner, fitted, encoder, networks, refuse), fitted.outcome) for fitted in member.fitted)
+        return Bag(member.weight, parts, len(parts) > 1 and model.width > 1 and not member.arithmetic)
+
+    bags = tuple(bag(member) for member in model.members if member.weight > 0)
+    return Flat(features, bags, model.problem.classes, model.width, model.calibration, model.bounds, model.threshold)
 
 
 def _features(encoder: Encoder, rules: Mapping[str, ColumnRule], refuse: Any) -> tuple[Feature, ...]:

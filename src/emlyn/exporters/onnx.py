@@ -22,7 +22,7 @@ from emlyn.core.models.outcome import FLOOR
 from emlyn.core.table import Table
 from emlyn.core.tables.contract import conform
 from emlyn.errors import Unavailable
-from emlyn.exporters._flat import Feature, Flat, Network, Part, Scores, Trees, flatten, parity
+from emlyn.exporters._flat import Bag, Feature, Flat, Network, Part, Scores, Trees, flatten, parity
 from emlyn.plugins import hook
 
 OPSET, ML_OPSET = 18, 5
@@ -89,8 +89,8 @@ def graph(flat: Flat) -> Any:
     single = [feature(g, f) for f in flat.features]
     dense = g.add("Concat", single, axis=1)
     total = ""
-    for part in flat.parts:
-        share = g.add("Mul", [answers(g, part, dense), g.constant([[part.weight]])])
+    for bag in flat.bags:
+        share = g.add("Mul", [pooled(g, bag, dense), g.constant([[bag.weight]])])
         total = g.add("Add", [total, share]) if total else share
     outputs = []
     if flat.classes:
@@ -128,6 +128,15 @@ def feature(g: Graph, f: Feature) -> str:
     known = {**{written: float(code) for written, code in f.codes.items()}, "": f.missing}
     codes = g.add("LabelEncoder", [f.column], "ai.onnx.ml", keys_strings=list(known), values_floats=list(known.values()), default_float=f.unseen)
     return g.add("Cast", [codes], to=TensorProto.DOUBLE)
+
+
+def pooled(g: Graph, bag: Bag, dense: str) -> str:
+    """Answers (rows, k) of a member, as its `mean` makes them."""
+    found = [answers(g, part, dense) for part in bag.parts]
+    if bag.roots:
+        found = [g.add("Sqrt", [shares]) for shares in found]
+    mean = found[0] if len(found) == 1 else g.add("Div", [g.add("Sum", found), g.constant(float(len(found)))])
+    return normalised(g, g.add("Mul", [mean, mean])) if bag.roots else mean
 
 
 def answers(g: Graph, part: Part, dense: str) -> str:

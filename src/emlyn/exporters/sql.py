@@ -19,7 +19,7 @@ from emlyn.core.judging.metrics import CLIP
 from emlyn.core.models.outcome import FLOOR
 from emlyn.core.tables.contract import conform
 from emlyn.core.tables.frames import to_pandas
-from emlyn.exporters._flat import Feature, Flat, Part, Scores, Tree, Trees, flatten, missing_forms, parity
+from emlyn.exporters._flat import Bag, Feature, Flat, Part, Scores, Tree, Trees, flatten, missing_forms, parity
 from emlyn.exporters._image import quoted
 from emlyn.plugins import hook
 from emlyn.records.data_card import ColumnRule
@@ -78,25 +78,28 @@ def answers_of(found: Mapping[str, Any], classes: Sequence[str]) -> np.ndarray:
 
 
 def statement(flat: Flat) -> str:
-    """The whole SELECT: features, raw outputs, shares of each part, answers."""
+    """The whole SELECT: features, raw outputs, shares of each part and of each bag, answers."""
     features = [f"{feature(f)} AS emlyn_f{i}" for i, f in enumerate(flat.features)]
-    raws, links, names = [], [], []
+    raws, links = [], []
     for i, part in enumerate(flat.parts):
         width = len(part.body.intercept) if isinstance(part.body, Scores) else part.body.width  # type: ignore[union-attr]
         raws += [f"{raw} AS emlyn_r{i}_{k}" for k, raw in enumerate(raw_outputs(part, width))]
         answers = link(part, [f"emlyn_r{i}_{k}" for k in range(width)])
         links += [f"{answer} AS emlyn_a{i}_{k}" for k, answer in enumerate(answers)]
-        names.append([f"emlyn_a{i}_{k}" for k in range(flat.width)])
-    if flat.classes:
-        links_ready = [_normalised(row) for row in names]
-        mixed = [_sum([f"{number(p.weight)} * ({links_ready[i][k]})" for i, p in enumerate(flat.parts)]) for k in range(flat.width)]
-    else:
-        mixed = [_sum([f"{number(p.weight)} * {names[i][0]}" for i, p in enumerate(flat.parts)])]
+    bags, first = [], 0
+    for b, bag in enumerate(flat.bags):
+        shares = pooled(bag, [[f"emlyn_a{i}_{k}" for k in range(flat.width)] for i in range(first, first + len(bag.parts))])
+        bags += [f"{share} AS emlyn_b{b}_{k}" for k, share in enumerate(shares)]
+        first += len(bag.parts)
+    names = [[f"emlyn_b{b}_{k}" for k in range(flat.width)] for b in range(len(flat.bags))]
+    ready = [_normalised(row) for row in names] if flat.classes else names
+    mixed = [_sum([f"{number(bag.weight)} * ({ready[b][k]})" for b, bag in enumerate(flat.bags)]) for k in range(flat.width)]
     steps = [
         ("emlyn_features", SOURCE, features),
         ("emlyn_raw", "emlyn_features", raws),
         ("emlyn_parts", "emlyn_raw", links),
-        ("emlyn_mixed", "emlyn_parts", [f"{m} AS emlyn_m{k}" for k, m in enumerate(mixed)]),
+        ("emlyn_bags", "emlyn_parts", bags),
+        ("emlyn_mixed", "emlyn_bags", [f"{m} AS emlyn_m{k}" for k, m in enumerate(mixed)]),
         *_calibrated(flat),
     ]
     # every name is quoted by `identifier`, every text by `string`: nothing of the model is SQL
@@ -202,6 +205,14 @@ def link(part: Part, raws: Sequence[str]) -> list[str]:
         total = _sum([f"EXP({r} - {most})" for r in raws])
         return [_floored(f"EXP({r} - {most}) / ({total})") for r in raws]
     return [_floored(r) for r in raws]
+
+
+def pooled(bag: Bag, names: Sequence[Sequence[str]]) -> list[str]:
+    """What the parts of a bag, their shares by these names, answer together: a number, or shares before their sum."""
+    rows = [_normalised(row) for row in names] if len(names[0]) > 1 else names
+    if bag.roots:
+        return [f"POWER({_sum([f'SQRT({share})' for share in column])}, 2)" for column in zip(*rows, strict=True)]
+    return [f"({_sum(column)}) / {number(len(rows))}" for column in zip(*rows, strict=True)]
 
 
 def _floored(share: str) -> str:

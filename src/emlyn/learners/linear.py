@@ -167,7 +167,7 @@ class FittedLinear:
 
     @staticmethod
     def together(models: Sequence[FittedLinear]) -> Joined | None:
-        """The mean of their answers to one row; None where they read texts or the folds left them different features."""
+        """Their answers to one row; None where they read texts or the folds left them different features."""
         designs = [m.design for m in models]
         if any(m.text for m in models) or not Designs.alike(designs):
             return None
@@ -177,7 +177,7 @@ class FittedLinear:
 
         def answer(data: Dataset) -> np.ndarray:
             rows = stacked.transform(encoded(data).dense.repeat(len(models), axis=0))
-            return outcomes.mean(probabilities(task, np.matmul(rows[:, None], coefficients)[:, 0] + intercepts))
+            return outcomes.answers(probabilities(task, np.matmul(rows[:, None], coefficients)[:, 0] + intercepts))
 
         return answer
 

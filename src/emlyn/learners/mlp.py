@@ -155,7 +155,7 @@ class FittedMlp:
 
     @staticmethod
     def together(models: Sequence[FittedMlp]) -> Joined | None:
-        """The mean of their answers to one row; None where the folds left them other features, classes or numbers of networks."""
+        """Their answers to one row; None where the folds left them other features, classes or numbers of networks."""
         first, designs = models[0], [m.design for m in models]
         shape, seeds = first.networks.shape, len(first.networks.members)
         same = all(m.networks.shape == shape and len(m.networks.members) == seeds and m.smoothing == first.smoothing for m in models)
@@ -168,8 +168,8 @@ class FittedMlp:
             rows = stacked.transform(np.concatenate([m.prep.matrix(data).dense for m in models]))
             raw = scores_of_each(shape, networks, rows.repeat(seeds, axis=0))
             if shape.regression:
-                return outcomes.mean(raw.reshape(len(models), seeds).mean(axis=1))
-            return outcomes.mean(first._by_class(softmax(raw).reshape(len(models), seeds, -1).mean(axis=1)))
+                return outcomes.answers(raw.reshape(len(models), seeds).mean(axis=1))
+            return outcomes.answers(first._by_class(softmax(raw).reshape(len(models), seeds, -1).mean(axis=1)))
 
         return answer
 

@@ -138,7 +138,7 @@ class FittedTrees:
 
     @staticmethod
     def together(models: Sequence[FittedTrees]) -> Joined | None:
-        """The mean of their answers to one row; None where a fold left one of them other features or classes."""
+        """Their answers to one row; None where a fold left one of them other features or classes."""
         first = models[0]
         if any(m.forest.width != first.forest.width or not np.array_equal(m.classes, first.classes) for m in models):
             return None
@@ -146,7 +146,7 @@ class FittedTrees:
 
         def answer(data: Dataset) -> np.ndarray:
             raw = walk(np.concatenate([filled(m.prep.matrix(data).dense, m.fill) for m in models]))
-            return outcomes.mean(raw if outcomes.first.regression else first._by_class(raw))
+            return outcomes.answers(raw if outcomes.first.regression else first._by_class(raw))
 
         return answer
 

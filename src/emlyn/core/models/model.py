@@ -25,15 +25,20 @@ from emlyn.records.data_card import Contract
 from emlyn.records.plan import Recipe
 from emlyn.records.problem import Problem
 
-FORMAT = 2
-"""2: a calibration has a shift for each class; 1 is read as well."""
+FORMAT = 3
+"""3: bags average the square roots of probabilities; 2: a calibration has a shift for each class. 1 and 2 are read too, and answer as they did."""
 SIDE_BY_SIDE = 250
 """Rows from which fold models answer side by side: a round number, so that one row and small requests start no threads."""
 
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """One recipe in the ensemble: a bag of fold models, or one model of all rows. Its answer is the mean of theirs."""
+    """One recipe in the ensemble: a bag of fold models, or one model of all rows.
+
+    A bag answers by the mean of its numbers, or by that of the square roots of its probabilities: weights and calibration are chosen on answers of
+    single models, and the plain mean is less sure than these (Amari, Integration of stochastic models by minimizing alpha-divergence, Neural
+    Computation 2007, alpha = 0; docs/decisions/0015-square-roots.md).
+    """
 
     recipe: Recipe
     weight: float
@@ -42,10 +47,12 @@ class Member:
     """Its own out-of-fold score, in the problem's metric."""
     one_row_s: float = 0.0
     """Seconds one row takes, measured when the model was made."""
+    arithmetic: bool = False
+    """Probabilities are averaged as they are, as in models of formats 1 and 2."""
 
     def predict(self, data: Dataset) -> np.ndarray:
         if len(data) == 1 and self._joined is not None:
-            return self._joined(data)
+            return self._given(self._taken(self._joined(data)).mean(axis=0, keepdims=True))
         return self.mean(answers_of(self.fitted, data))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -60,10 +67,22 @@ class Member:
 
     def mean(self, answers: Iterator[np.ndarray]) -> np.ndarray:
         """The member's answer from those of its models, which are taken from the iterator."""
-        total = next(answers)
+        if len(self.fitted) == 1:
+            return next(answers)
+        total = self._taken(next(answers))
         for answer in islice(answers, len(self.fitted) - 1):
-            total = total + answer
-        return np.asarray(total / len(self.fitted))
+            total = total + self._taken(answer)
+        return self._given(total / len(self.fitted))
+
+    def _taken(self, answers: np.ndarray) -> np.ndarray:
+        """What the mean is taken of."""
+        return answers if self.arithmetic or answers.shape[1] == 1 else np.sqrt(answers)
+
+    def _given(self, mean: np.ndarray) -> np.ndarray:
+        if self.arithmetic or mean.shape[1] == 1:
+            return mean
+        shares = mean * mean
+        return np.asarray(shares / shares.sum(axis=1, keepdims=True))
 
 
 def answers_of(models: Sequence[Fitted], data: Dataset, threads: int = 1) -> Iterator[np.ndarray]:
@@ -160,7 +179,11 @@ class Model:
             "contract": to_plain(self.contract),
             "calibration": to_plain(self.calibration),
             "members": [
-                {"recipe": to_plain(m.recipe), "weight": m.weight, "models": len(m.fitted), "score": m.score, "one_row_s": m.one_row_s}
+                {
+                    "recipe": to_plain(m.recipe),
+                    "models": len(m.fitted),
+                    **{k: getattr(m, k) for k in ("weight", "score", "one_row_s", "arithmetic")},
+                }
                 for m in self.members
             ],
             "encoder": self.encoder is not None,
@@ -178,10 +201,10 @@ class Model:
     def load(parts: Mapping[str, bytes]) -> Model:
         """The reverse of `save`. Raises ModelError for damaged parts, a newer format, or a learner that is not here."""
         document, _ = unpack(parts)
-        if document.get("format") not in (1, FORMAT):
+        if document.get("format") not in range(1, FORMAT + 1):
             raise ModelError(
                 f"the model has format {document.get('format')!r}",
-                allowed=f"format 1 or {FORMAT}",
+                allowed=f"format 1 to {FORMAT}",
                 next_step="open it with the version of emlyn that wrote it",
             )
         members = tuple(_load_member(plain, i, parts) for i, plain in enumerate(document["members"]))
@@ -213,4 +236,4 @@ def _load_member(plain: dict[str, Any], place: int, parts: Mapping[str, bytes]) 
         raise ModelError(f"a member cannot be opened: {reason}", next_step="install what is missing")
     fitted = tuple(learner.load(within(parts, f"members/{place}/{k}")) for k in range(int(plain["models"])))
     require(len(fitted) > 0, "a member without a model")
-    return Member(recipe, float(plain["weight"]), fitted, plain["score"], float(plain["one_row_s"]))
+    return Member(recipe, float(plain["weight"]), fitted, plain["score"], float(plain["one_row_s"]), bool(plain.get("arithmetic", True)))

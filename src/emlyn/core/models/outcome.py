@@ -98,13 +98,13 @@ class Outcomes:
         self.first = outcomes[0]
         self.centre, self.scale, self.low, self.high = (np.array([getattr(o, name) for o in outcomes]) for name in ("centre", "scale", "low", "high"))
 
-    def mean(self, raw: np.ndarray) -> np.ndarray:
-        """The mean (1, width) of what each outcome answers to its own model's raw outputs: (models,) or (models, width)."""
+    def answers(self, raw: np.ndarray) -> np.ndarray:
+        """What each outcome answers to its own model's raw outputs, (models,) or (models, width): (models, width)."""
         if not self.first.regression:
-            return np.asarray(self.first.answers(raw).mean(axis=0, keepdims=True))
+            return self.first.answers(raw)
         numbers = np.asarray(raw, dtype=np.float64).reshape(-1) * self.scale + self.centre
         numbers = np.expm1(np.minimum(numbers, 700.0)) if self.first.log else numbers
-        return np.array([[np.minimum(np.maximum(numbers, self.low), self.high).mean()]])
+        return np.asarray(np.minimum(np.maximum(numbers, self.low), self.high)[:, None])
 
 
 def _pair(first: float, second: float) -> np.ndarray:

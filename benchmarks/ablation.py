@@ -35,6 +35,7 @@ def arms(found):
 def losses(trials, rows, judge):
     """Name -> test loss. Each candidate answers with its bag of fold models."""
     from emlyn.core.models.calibration import fit_calibration, serves
+    from emlyn.core.models.model import Member
     from emlyn.core.searching.ensembling import blend, greedy_weights, quick_weights
     from emlyn.core.searching.trials import at_steps
 
@@ -45,8 +46,8 @@ def losses(trials, rows, judge):
     bags = {}
     for c in found:
         steps = c.steps()
-        bag = [at_steps(r.fitted, None if r.curve is None else min(steps, len(r.curve))).predict(rows) for r in c.results.values()]
-        bags[c.recipe.name] = np.mean(bag, axis=0)
+        bag = tuple(at_steps(r.fitted, None if r.curve is None else min(steps, len(r.curve))) for r in c.results.values())
+        bags[c.recipe.name] = Member(c.recipe, 1.0, bag).predict(rows)
 
     def loss(left, weigh=greedy_weights, calibrate=True):
         names = [c.recipe.name for c in left]

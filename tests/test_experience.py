@@ -75,7 +75,7 @@ def test_the_winners_on_the_same_columns_come_first_the_next_time(home: Path, tm
         table(tmp_path / "february.csv", 320, seed=1), target="fruit", budget="9s", jobs=1, progress=lambda e: said.append(e.message)
     )
     order = next(e for e in again.evidence.journal if e.kind == "plan")
-    assert order.change.split(", ")[:3] == ["baseline-prior", "baseline-column", "linear~7"]
+    assert order.change.split(", ")[:3] == ["baseline-prior", "linear~7", "baseline-column"]
     assert "linear~7 tried first because" in order.hypothesis
     assert order.hypothesis in said
     monkeypatch.setenv("EMLYN_EXPERIENCE", "off")

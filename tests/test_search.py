@@ -118,6 +118,27 @@ def test_every_kind_is_heard_before_anyone_goes_on():
     assert min(begun[name] for name in order if name.endswith("-made")) < again
 
 
+def test_the_first_model_has_all_workers():
+    """With a clock, nothing is begun beside its folds, so that the libraries of others do not keep it waiting; the prior alone comes before."""
+    order = []
+
+    class Noted(toys.Slow):
+        def fit(self, recipe, fit, watch, effort):
+            order.append(recipe.learner)
+            return super().fit(recipe, fit, watch, effort)
+
+    class Second(Noted):
+        name = "second"
+
+        def recipes(self, problem, data):
+            return [Recipe("second", "second", {"columns": 2})]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Costs, "prior", lambda self, recipe: 0.1 if recipe.learner == "slow" else 0.2)
+        run([toys.Prior(), Noted(), Second()], seconds=20, threads=2)
+    assert order[: order.index("second")].count("slow") == 8
+
+
 @pytest.mark.parametrize("wins", [True, False])
 def test_made_features_that_win_clearly_are_heard_with_every_learner(wins):
     """Where a learner has no hope without them, the next one with them is begun before the winner's second fold; where they bring nothing, later."""

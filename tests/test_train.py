@@ -113,9 +113,9 @@ def test_bounded_by_trials_the_run_repeats(home: Path) -> None:
 
 
 def test_trials_that_hold_no_learner_are_said_to_be_too_few_not_too_slow(home: Path) -> None:
-    result = emlyn.train(str(CLEAN), target="diagnosis", trials=2, jobs=1).result
+    result = emlyn.train(str(CLEAN), target="diagnosis", trials=1, jobs=1).result
     message = next(f["message"] for f in result["findings"] if f["code"] == "model.unfinished")
-    assert "2 trials" in message
+    assert message == "With --trials 1 only baselines were tried: this is the distribution of the answers, whatever a row says."
     assert "time" not in message
 
 

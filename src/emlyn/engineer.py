@@ -394,10 +394,12 @@ def _baselines_only(model: Model, trials: Trials) -> tuple[Finding, ...]:
     if any(c.recipe.learner != "baseline" and c.results for c in trials.candidates):
         why, fix = "No learner was better than", "give the run more rows or columns, if there are any"
     elif asked is not None:
-        why, fix = f"The {asked} trials that were asked for are baselines; this is", "ask for more --trials"
+        why, fix = f"With --trials {asked} only baselines were tried: this is", "ask for more --trials"
     else:
         why, fix = "No learner finished in the time given: this is", "give the run a longer --budget"
-    said, detail = f"{why} the best rule that looks at a single column.", "The ensemble holds baselines only."
+    looks = any(member.recipe.params.get("columns") for member in model.members)
+    rule = "the best rule that looks at a single column" if looks else "the distribution of the answers, whatever a row says"
+    said, detail = f"{why} {rule}.", "The ensemble holds baselines only."
     return (Finding("model.unfinished", "model.unfinished", "warn", said, detail=detail, fix=f"nothing was changed; {fix}"),)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -34,6 +36,11 @@ MOST_SOLVED, MOST_PRODUCTS = 3_000, 1_000
 """Features, or rows where there are terms of texts, up to which a regression is solved by an eigendecomposition instead of step by step."""
 CHOICE = 0.5
 """Share of the seconds that choosing the penalty may take: the rest is for learning with it."""
+
+ALONE_BELOW = 1_000_000
+"""Cells below which descents of one process take turns: their steps are so short that two threads spend more time on handing over the interpreter
+than they save (docs/decisions/0016-first-model.md)."""
+_TURN = threading.Lock()
 
 
 class LinearModel:
@@ -83,7 +90,8 @@ class LinearModel:
         if outcome.regression and not lasso and (dense.shape[1] <= MOST_SOLVED if terms is None else len(used) <= MOST_PRODUCTS):
             model, _ = ridge(Features(dense, terms), targets[:, 0], weight, np.logspace(-2, 5, 22))
         else:
-            model = choose_penalty(Features(dense, terms), targets, weight, rng, chosen_by, over, lasso)
+            with _TURN if dense.size < ALONE_BELOW else contextlib.nullcontext():
+                model = choose_penalty(Features(dense, terms), targets, weight, rng, chosen_by, over, lasso)
         return FittedLinear(outcome, design, model, terms is not None)
 
     def load(self, parts: Mapping[str, bytes]) -> Fitted:

@@ -75,9 +75,10 @@ def _sample(n: int, recipes: tuple[Recipe, ...], costs: Costs, memory: int) -> i
 
 
 def portfolio(problem: Problem, data: Dataset, costs: Costs, context: Context, known: Advice) -> tuple[Recipe, ...]:
-    """Baselines first, then the cheapest; a learner's second recipe counts twice its cost, and so on, so that different kinds come early.
+    """The cheapest first; a learner's second recipe counts twice its cost, and so on, so that different kinds come early.
 
-    The winners of an earlier run on the same schema come before all others.
+    The winners of an earlier run on the same schema come before all others. The prior, which takes no time, is the first of all, so that there is
+    an answer at any moment; other baselines wait for the first model.
     """
     by_learner: list[list[Recipe]] = []
     missing: list[str] = []
@@ -95,7 +96,8 @@ def portfolio(problem: Problem, data: Dataset, costs: Costs, context: Context, k
     named = {r.name: r for r in ordered}
     able = {r.learner for r in ordered}
     winners = sorted((named.get(r.name, r) for r in known.first if r.learner in able), key=costs.prior)
-    recipes = (*floor, *winners, *(r for r in ordered if r not in winners))
+    learned = (*winners, *(r for r in ordered if r not in winners))
+    recipes = (*floor[:1], *learned[:1], *floor[1:], *learned[1:])
     if not recipes:
         raise Unavailable(f"no learner can do the task {problem.task!r} here ({'; '.join(missing) or 'none is installed for it'})", "all")
     return recipes

@@ -255,21 +255,23 @@ class Race:
         return set().union(*(kinds_of(c.recipe) for c in self.trials.candidates))
 
     def _survivors(self) -> list[tuple[Candidate, list[int]]]:
-        """Who is in the race, with the folds that nobody has begun."""
+        """Who is in the race, with the folds that nobody has begun: as long as there is no model, also of the first whose fold 0 is under way."""
         busy = {(f.candidate.recipe.name, f.fold) for f in self.flying}
+        racing = [c for c in self.trials.candidates if c.status == "racing" and (c.results or self._hurries(c))]
         folds = range(len(self.trials.folds))
-        return [
-            (c, missing)
-            for c in self.trials.candidates
-            if c.status == "racing" and c.results and (missing := [k for k in folds if k not in c.results and (c.recipe.name, k) not in busy])
-        ]
+        return [(c, missing) for c in racing if (missing := [k for k in folds if k not in c.results and (c.recipe.name, k) not in busy])]
+
+    def _hurries(self, candidate: Candidate) -> bool:
+        """Is it the first that will be a model? Nobody else is begun beside it: the libraries that others load would keep it waiting."""
+        return self.timed and self.first_s is None and candidate.recipe.learner != "baseline"
 
     def _by_promise(self, found: list[tuple[Candidate, list[int]]]) -> list[tuple[Candidate, list[int]]]:
         """With a clock those under way first, then the best; without one in the order of the plan."""
         if not self.timed or len(found) < 2:
             return found
         sign, whole = -1 if self.trials.metric.direction == "maximize" else 1, len(self.trials.folds)
-        return sorted(found, key=lambda t: (len(t[1]) == whole - 1, sign * self.trials.score(t[0])[0]))
+        scores = {c.recipe.name: sign * self.trials.score(c)[0] if c.results else math.inf for c, _ in found}
+        return sorted(found, key=lambda t: (len(t[1]) >= whole - 1, scores[t[0].recipe.name]))
 
     def _enter(self, recipe: Recipe) -> Flight | None:
         """Take a recipe out of the queue, or of those put off, and begin its fold 0; None where it is refused."""

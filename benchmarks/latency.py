@@ -51,7 +51,8 @@ def fastest(fitted: Any, rows: list[Dataset]) -> float:
     name = type(fitted).__name__
     if name == "FittedLightGBM":
         ready = [np.ascontiguousarray(fitted.prep.matrix(r).dense) for r in rows]
-        return cpu(lambda i: fitted._one(ready[i], fitted.steps))
+        call = fitted._ready(ready[0].shape[1], fitted.steps)
+        return cpu(lambda i: call(ready[i]))
     if name == "FittedCatBoost" and fitted.model is not None:
         from emlyn.learners.catboost import layout_of
 

@@ -16,7 +16,8 @@ from emlyn.core.features.prep import fit_encoder
 from emlyn.core.features.screening import kept_of, strongest
 from emlyn.core.learner import Effort
 from emlyn.core.models.forest import rounded_down
-from emlyn.core.models.solver import Features, descend, emptiest, probabilities, ridge
+from emlyn.core.models.outcome import probabilities
+from emlyn.core.models.solver import Features, descend, emptiest, ridge
 from emlyn.core.table import Table, number_column, text_column
 from emlyn.learners import linear, trees
 from emlyn.learners.mlp import unsmoothed

@@ -43,14 +43,18 @@ class OneRow:
             )
         )
         self._config, self._check = config, basic._safe_call
-        self._call = library.LGBM_BoosterPredictForMatSingleRowFast
+        self._call, self._written = library.LGBM_BoosterPredictForMatSingleRowFast, ctypes.byref(ctypes.c_int64())  # how many: always the width
         weakref.finalize(self, library.LGBM_FastConfigFree, config)
 
     def __call__(self, dense: np.ndarray) -> np.ndarray:
         """Raw scores (1,) or (1, width) of a row (1, features) float32."""
-        row, out, written = np.ascontiguousarray(dense, dtype=np.float32), np.empty(self.width), ctypes.c_int64()
-        self._check(self._call(self._config, ctypes.c_void_p(row.ctypes.data), ctypes.byref(written), ctypes.c_void_p(out.ctypes.data)))
+        row, out = np.ascontiguousarray(dense, dtype=np.float32), np.empty(self.width)
+        self.write(row.ctypes.data, out.ctypes.data)
         return out if self.width == 1 else out[None]
+
+    def write(self, row: int, out: int) -> None:
+        """From the address of the cells of a row (float32) to that of its raw scores (float64, as many as the width)."""
+        self._check(self._call(self._config, ctypes.c_void_p(row), self._written, ctypes.c_void_p(out)))
 
 
 def many_rows(booster: Any, dense: np.ndarray, rounds: int | None, threads: int) -> np.ndarray:

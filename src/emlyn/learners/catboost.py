@@ -29,6 +29,8 @@ FASTEST = 0.3
 PILOT_FROM = 20_000
 """Cells (rows x features, x classes where there are several) from which a few trial rounds measure the speed before the rate is settled."""
 PILOT_ROUNDS = 5
+THREADED_ROWS = 500
+"""More rows are prepared and answered by several threads."""
 
 
 class CatBoost:
@@ -182,7 +184,8 @@ def pool(matrix: Matrix, targets: np.ndarray | None = None, weight: np.ndarray |
         cells = matrix.dense[:, codes]
         categories = names[np.where(np.isnan(cells), -1, cells).astype(np.int64)]
     held = np.ascontiguousarray(matrix.dense[:, numbers]) if len(numbers) else None
-    return catboost.Pool(catboost.FeaturesData(num_feature_data=held, cat_feature_data=categories), targets, weight=weight)
+    threads = -1 if len(matrix) > THREADED_ROWS else 1  # all, unless starting them costs more than they save
+    return catboost.Pool(catboost.FeaturesData(num_feature_data=held, cat_feature_data=categories), targets, weight=weight, thread_count=threads)
 
 
 class _Stop:
@@ -228,7 +231,7 @@ class FittedCatBoost:
     def predict(self, data: Dataset, steps: int | None = None) -> np.ndarray:
         if self.model is None or not len(data):
             return self.outcome.answers(np.repeat(self.classes[None] if self.model is None else np.ones((1, self.outcome.width)), len(data), axis=0))
-        threads = self.threads if len(data) > 500 else 1
+        threads = self.threads if len(data) > THREADED_ROWS else 1
         rounds = min(steps or self.steps or 0, self.model.tree_count_)
         raw = self.model.predict(self._pool(data), prediction_type="RawFormulaVal", ntree_end=rounds, thread_count=threads)
         if self.outcome.regression:

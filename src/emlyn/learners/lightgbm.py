@@ -18,10 +18,10 @@ import numpy as np
 
 from emlyn.core.dataset import Dataset
 from emlyn.core.features.fold_prep import FoldPrep
-from emlyn.core.features.prep import Matrix, encoder_of, lock_of
+from emlyn.core.features.prep import Matrix, encoded, encoder_of, lock_of
 from emlyn.core.features.screening import SCREENED, is_wide
-from emlyn.core.learner import Effort, Fitted
-from emlyn.core.models.outcome import Outcome, base_params, sigmoid, skewed, softmax
+from emlyn.core.learner import Effort, Fitted, Joined
+from emlyn.core.models.outcome import Outcome, Outcomes, base_params, probabilities, skewed
 from emlyn.core.models.parts import below, pack, require, unpack, within
 from emlyn.learners._lightgbm_trees import OneRow, check_text, many_rows
 from emlyn.plugins import hook
@@ -318,16 +318,32 @@ class FittedLightGBM:
         if not len(data):
             return np.zeros((0, self.outcome.width))
         dense, rounds = self.prep.matrix(data).dense, steps or self.steps
-        raw = self._one(dense, rounds) if len(dense) == 1 else many_rows(self.booster, dense, rounds, self.threads)
-        if self.outcome.regression:
-            return self.outcome.answers(raw)
-        return self.outcome.answers(sigmoid(raw) if self.outcome.task == "binary" else softmax(raw))
+        raw = self._ready(dense.shape[1], rounds)(dense) if len(dense) == 1 else many_rows(self.booster, dense, rounds, self.threads)
+        return self.outcome.answers(probabilities(self.outcome.task, raw))
 
-    def _one(self, dense: np.ndarray, rounds: int | None) -> np.ndarray:
-        """Raw scores of one row by LightGBM's single-row call, prepared once: a sixth of what `predict` takes for it."""
+    def _ready(self, features: int, rounds: int | None) -> OneRow:
+        """LightGBM's single-row call, prepared once: a sixth of what its `predict` takes for one row."""
         if self._prepared is None or self._prepared.rounds != rounds:
-            self._prepared = OneRow(self.booster, rounds, dense.shape[1], 1 if self.outcome.width == 2 else self.outcome.width)
-        return self._prepared(dense)
+            self._prepared = OneRow(self.booster, rounds, features, 1 if self.outcome.width == 2 else self.outcome.width)
+        return self._prepared
+
+    @staticmethod
+    def together(models: Sequence[FittedLightGBM]) -> Joined | None:
+        """Their answers to one row, all scores in one array; None where they read texts."""
+        if any(m.prep.text is not None for m in models):
+            return None
+        outcomes, task = Outcomes([m.outcome for m in models]), models[0].outcome.task
+        width = 1 if models[0].outcome.width == 2 else models[0].outcome.width
+
+        def answer(data: Dataset) -> np.ndarray:
+            matrix, raw = encoded(data), np.empty((len(models), width))
+            out = raw.ctypes.data
+            for place, model in enumerate(models):
+                row = np.ascontiguousarray(model.prep.row(matrix))
+                model._ready(row.shape[1], model.steps).write(row.ctypes.data, out + place * width * raw.itemsize)
+            return outcomes.answers(probabilities(task, raw))
+
+        return answer
 
     def contributions(self, data: Dataset) -> np.ndarray | None:
         """TreeSHAP on the raw scale (log odds, scores, or standardised numbers): (n, columns + 1, 1 or classes), the last row the bias."""

@@ -15,9 +15,9 @@ from emlyn.core.features.design import Design, Designs
 from emlyn.core.features.prep import Matrix, encoded, encoder_of
 from emlyn.core.features.screening import SCREENED, is_wide, kept_of, strongest
 from emlyn.core.learner import Effort, Fitted, Joined
-from emlyn.core.models.outcome import Outcome, Outcomes, base_params, skewed
+from emlyn.core.models.outcome import Outcome, Outcomes, base_params, probabilities, skewed
 from emlyn.core.models.parts import pack, require, unpack
-from emlyn.core.models.solver import Features, Linear, arrays_of, as_targets, deadline, descend, emptiest, loss_of, probabilities, ridge
+from emlyn.core.models.solver import Features, Linear, arrays_of, as_targets, deadline, descend, emptiest, loss_of, ridge
 from emlyn.plugins import hook
 from emlyn.records.plan import Recipe
 from emlyn.records.problem import Problem

@@ -14,7 +14,7 @@ from emlyn.core.dataset import Dataset
 from emlyn.core.features.fold_prep import FoldPrep
 from emlyn.core.features.prep import Matrix
 from emlyn.core.learner import Effort, Fitted
-from emlyn.core.models.outcome import Outcome, base_params, sigmoid, softmax
+from emlyn.core.models.outcome import Outcome, base_params, probabilities
 from emlyn.core.models.parts import below, broken, pack, require, unpack, within
 from emlyn.core.models.solver import deadline
 from emlyn.plugins import hook
@@ -136,7 +136,7 @@ class FittedXGBoost:
         raw = self.booster.predict(rows_of(self.prep.matrix(data)), output_margin=True, iteration_range=rounds).astype(np.float64)
         if self.outcome.regression:
             return self.outcome.answers(raw)
-        return self.outcome.answers(sigmoid(raw) if self.outcome.task == "binary" else softmax(raw))
+        return self.outcome.answers(probabilities(self.outcome.task, raw))
 
     def contributions(self, data: Dataset) -> np.ndarray | None:
         """TreeSHAP on the raw scale: (n, columns + 1, 1 or classes), the last row the bias."""

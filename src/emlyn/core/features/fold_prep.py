@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from emlyn.core.dataset import Dataset, once
 from emlyn.core.features.made_features import MOST_KEPT, OPERATIONS, cell_of, made_of, ranked
 from emlyn.core.features.prep import Matrix, encoded, encoder_of
 from emlyn.core.features.screening import SCREENED, kept_of, strongest
-from emlyn.core.features.target_means import Means, out_of_fold_means, target_columns
+from emlyn.core.features.target_means import LookUp, Means, of_one_row, out_of_fold_means, target_columns
 from emlyn.core.features.text_score import TextScore
 from emlyn.core.models.outcome import Outcome
 from emlyn.core.models.parts import pack, require, unpack
@@ -114,16 +115,27 @@ class FoldPrep:
             blocks.append(self.text.dense(matrix.sparse))
         return self._joined(matrix, blocks)
 
-    def _one(self, matrix: Matrix) -> Matrix:
-        """One row, cell by cell: there arrays cost more than what is done to them."""
-        row = matrix.dense[0]
+    def row(self, matrix: Matrix) -> np.ndarray:
+        """The dense features (1, p) float32 of an encoded row, without texts."""
+        dense = matrix.dense if self.kept is None else matrix.dense[:, self.kept]
+        return self._cells(dense[0]) if self.pairs or self.means else dense
+
+    def _cells(self, row: np.ndarray) -> np.ndarray:
+        """Cell by cell: for one row arrays cost more than what is done to them."""
         cells: list[float] = row.tolist()
         made = [cell_of(op, cells[a], cells[b]) for op, a, b in self.pairs]
-        means = [value for m in self.means for value in m.one(cells, row)]
+        return np.array([cells + made + of_one_row(self._looks_up, cells, row)], dtype=np.float32)
+
+    @cached_property
+    def _looks_up(self) -> list[LookUp]:
+        return [m.look_up for m in self.means]
+
+    def _one(self, matrix: Matrix) -> Matrix:
+        """One row with these features."""
         if self._whole is None or self._whole[0] is not matrix.names:
             names, sources = self._named(matrix)
             self._whole = (matrix.names, (*matrix.names, *names), (*matrix.sources, *sources))
-        return Matrix(np.array([cells + made + means], dtype=np.float32), self._whole[1], self._whole[2], matrix.levels, matrix.columns)
+        return Matrix(self._cells(matrix.dense[0]), self._whole[1], self._whole[2], matrix.levels, matrix.columns)
 
     def _joined(self, matrix: Matrix, blocks: list[np.ndarray]) -> Matrix:
         made = [made_of(op, matrix.dense[:, a], matrix.dense[:, b])[:, None] for op, a, b in self.pairs] + blocks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,6 +15,8 @@ SMOOTHING = 10.0
 """A category's mean is drawn towards the overall mean as by so many rows of it (Micci-Barreca 2001)."""
 MOST_CLASSES = 8
 """Classes that get target means of their own: the most frequent ones."""
+LookUp = tuple[int, int, int, int, dict[int, list[Any]], list[Any]]
+"""Feature, second feature or -1, codes of the second, number or -1; key -> means (behind target means the logarithm of its rows); those of others."""
 
 
 @dataclass(eq=False)
@@ -56,24 +59,12 @@ class Means:
         at = np.minimum(np.searchsorted(self.known, keys), max(len(self.known) - 1, 0))
         return at, self.known[at] == keys
 
-    def one(self, cells: list[float], row: np.ndarray) -> list[Any]:
-        """`dense` of one row: its cells as numbers of Python and as an array (p,)."""
-        code = cells[self.key[0]]
-        key = -1 if code != code else int(code)
-        if len(self.key) == 2:
-            code = cells[self.key[1]]
-            key = -1 if key < 0 or code != code else key * self.size + int(code)
-        found = self._by_key.get(key, self._elsewhere)
-        return found if self.number < 0 else [row[self.number] - found[0]]
-
     @cached_property
-    def _by_key(self) -> dict[int, list[Any]]:
-        """Key -> its means, and the logarithm of its rows behind target means: for one row a lookup beats a search."""
-        return dict(zip(self.known.tolist(), (self._found(self.means[at], self.counts[at]) for at in range(len(self.known))), strict=True))
-
-    @cached_property
-    def _elsewhere(self) -> list[Any]:
-        return self._found(self.overall, np.float32(0))
+    def look_up(self) -> LookUp:
+        """What one row is looked up by: there a key beats a search."""
+        found = {key: self._found(self.means[at], self.counts[at]) for at, key in enumerate(self.known.tolist())}
+        second = self.key[1] if len(self.key) == 2 else -1
+        return self.key[0], second, self.size, self.number, found, self._found(self.overall, np.float32(0))
 
     def _found(self, means: np.ndarray, count: np.float32) -> list[Any]:
         return list(means) if self.number >= 0 else [*means.tolist(), float(count)]
@@ -85,6 +76,20 @@ class Means:
             return np.asarray((dense[:, self.number] - mean)[:, None], dtype=np.float32)
         means = np.where(seen[:, None], self.means[at], self.overall)
         return np.column_stack([means, np.where(seen, self.counts[at], 0)]).astype(np.float32)
+
+
+def of_one_row(looks_up: Iterable[LookUp], cells: list[float], row: np.ndarray) -> list[Any]:
+    """`dense` of all these means for one row: its cells as numbers of Python and as an array (p,)."""
+    out: list[Any] = []
+    for first, second, size, number, found, elsewhere in looks_up:
+        code = cells[first]
+        key = -1 if code != code else int(code)
+        if second >= 0:
+            code = cells[second]
+            key = -1 if key < 0 or code != code else key * size + int(code)
+        means = found.get(key, elsewhere)
+        out += means if number < 0 else [row[number] - means[0]]
+    return out
 
 
 def _sums(codes: np.ndarray, groups: int, targets: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -73,10 +73,13 @@ class Outcome:
             positive = raw.reshape(-1)
             if len(positive) == 1:
                 return _pair(1 - positive.item(0), positive.item(0))
-            raw = np.column_stack([1 - positive, positive])
+            raw = np.empty((len(positive), 2))
+            raw[:, 0], raw[:, 1] = 1 - positive, positive
         if raw.shape == (1, 2):
             return _pair(*raw[0].tolist())
-        raw = np.clip(np.nan_to_num(raw, nan=1 / self.width), FLOOR, 1.0)
+        if math.isnan(raw.sum()):
+            raw = np.nan_to_num(raw, nan=1 / self.width)
+        raw = np.minimum(np.maximum(raw, FLOOR), 1.0)
         return np.asarray(raw / raw.sum(axis=1, keepdims=True))
 
     def state(self) -> dict[str, Any]:
@@ -136,4 +139,11 @@ def softmax(raw: np.ndarray) -> np.ndarray:
 def sigmoid(raw: np.ndarray) -> np.ndarray:
     if raw.size == 1:
         return np.full(raw.shape, 1 / (1 + math.exp(-min(max(raw.item(), -500.0), 500.0))))
-    return np.asarray(1 / (1 + np.exp(-np.clip(raw, -500, 500))))
+    return np.asarray(1 / (1 + np.exp(-np.minimum(np.maximum(raw, -500), 500))))
+
+
+def probabilities(task: str, raw: np.ndarray) -> np.ndarray:
+    """Raw scores, (n,) or (n, k), as what `Outcome.answers` takes: numbers as they are, one score as log odds, several through softmax."""
+    if task == "regression":
+        return raw
+    return sigmoid(raw) if raw.ndim == 1 or raw.shape[1] == 1 else softmax(raw)

@@ -12,7 +12,7 @@ import numpy as np
 import scipy  # its parts load when first used
 from scipy import sparse
 
-from emlyn.core.models.outcome import sigmoid, softmax
+from emlyn.core.models.outcome import sigmoid
 
 Over = Callable[[], bool]
 """Asked between steps: is it time to stop?"""
@@ -200,13 +200,6 @@ def as_targets(task: str, width: int, y: np.ndarray) -> np.ndarray:
     if width == 2:
         return np.asarray((y == 1)[:, None], dtype=np.float64)
     return np.asarray(y[:, None] == np.arange(width), dtype=np.float64)
-
-
-def probabilities(task: str, raw: np.ndarray) -> np.ndarray:
-    """Scores (n, k) as what `Outcome.answers` takes."""
-    if task == "regression":
-        return raw
-    return sigmoid(raw) if raw.shape[1] == 1 else softmax(raw)
 
 
 def arrays_of(model: Linear) -> dict[str, Any]:

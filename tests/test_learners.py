@@ -21,6 +21,7 @@ from emlyn.core.models.solver import Features, descend, emptiest, ridge
 from emlyn.core.table import Table, number_column, text_column
 from emlyn.learners import linear, trees
 from emlyn.learners.mlp import unsmoothed
+from emlyn.records.problem import Problem
 from emlyn.testing import LearnerContract
 from emlyn.testing.learners import problem_for
 
@@ -172,6 +173,24 @@ def test_lightgbm_answers_single_rows_in_several_threads_at_once():
     with ThreadPoolExecutor(8) as threads:
         alone = np.vstack(list(threads.map(fitted.predict, rows * 5)))
     np.testing.assert_allclose(alone, np.tile(together, (5, 1)), rtol=1e-12)
+
+
+def test_lightgbm_writes_no_more_scores_than_there_is_room_for():
+    """A file from outside may hold a bag of models of different classes, or two classes one tree each: LightGBM trusts the length of its buffer."""
+    learner = built_in("lightgbm")
+    if learner.missing():
+        pytest.skip(learner.missing())
+    data = gappy("binary")
+    coin = Problem("multiclass", "y", "log_loss", "minimize", ("a", "b"))
+    two, three = (
+        learner.fit(learner.recipes(problem, part)[0], part, None, Effort(60.0, 1, 0, steps=5))
+        for problem, part in ((coin, data), (problem_for("multiclass"), gappy("multiclass")))
+    )
+    together = two.predict(_asked(data.rows.take(slice(0, 4)), data))
+    alone = np.vstack([two.predict(_asked(data.rows.take(slice(i, i + 1)), data)) for i in range(4)])
+    np.testing.assert_allclose(alone, together, rtol=1e-12)
+    assert type(two).together([two, two]) is not None
+    assert type(two).together([two, three]) is None
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])

@@ -324,16 +324,20 @@ class FittedLightGBM:
     def _ready(self, features: int, rounds: int | None) -> OneRow:
         """LightGBM's single-row call, prepared once: a sixth of what its `predict` takes for one row."""
         if self._prepared is None or self._prepared.rounds != rounds:
-            self._prepared = OneRow(self.booster, rounds, features, 1 if self.outcome.width == 2 else self.outcome.width)
+            self._prepared = OneRow(self.booster, rounds, features, self._scores)
         return self._prepared
+
+    @property
+    def _scores(self) -> int:
+        """Raw scores of a row: what LightGBM writes, as `check_text` made sure of for a model from outside."""
+        return self.outcome.width if self.outcome.task == "multiclass" else 1
 
     @staticmethod
     def together(models: Sequence[FittedLightGBM]) -> Joined | None:
-        """Their answers to one row, all scores in one array; None where they read texts."""
-        if any(m.prep.text is not None for m in models):
+        """Their answers to one row, all scores in one array; None where they read texts or do not answer the same question."""
+        outcomes, task, width = Outcomes([m.outcome for m in models]), models[0].outcome.task, models[0]._scores
+        if any(m.prep.text is not None or (m.outcome.task, m._scores) != (task, width) for m in models):
             return None
-        outcomes, task = Outcomes([m.outcome for m in models]), models[0].outcome.task
-        width = 1 if models[0].outcome.width == 2 else models[0].outcome.width
 
         def answer(data: Dataset) -> np.ndarray:
             matrix, raw = encoded(data), np.empty((len(models), width))

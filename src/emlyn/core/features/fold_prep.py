@@ -105,8 +105,7 @@ class FoldPrep:
         """The dataset's units, encoded, with these features."""
         matrix = encoded(data)
         if self.kept is not None:
-            require(int(self.kept[-1]) < len(matrix.names), "screened features that are not there")
-            matrix = matrix.only(self.kept)
+            matrix = matrix.only(self._within(matrix, self.kept))
         if len(matrix) == 1 and self.text is None:
             return self._one(matrix) if self.pairs or self.means else matrix
         blocks = [m.dense(matrix.dense) for m in self.means]
@@ -117,8 +116,13 @@ class FoldPrep:
 
     def row(self, matrix: Matrix) -> np.ndarray:
         """The dense features (1, p) float32 of an encoded row, without texts."""
-        dense = matrix.dense if self.kept is None else matrix.dense[:, self.kept]
+        dense = matrix.dense if self.kept is None else matrix.dense[:, self._within(matrix, self.kept)]
         return self._cells(dense[0]) if self.pairs or self.means else dense
+
+    @staticmethod
+    def _within(matrix: Matrix, kept: np.ndarray) -> np.ndarray:
+        require(int(kept[-1]) < len(matrix.names), "screened features that are not there")
+        return kept
 
     def _cells(self, row: np.ndarray) -> np.ndarray:
         """Cell by cell: for one row arrays cost more than what is done to them."""

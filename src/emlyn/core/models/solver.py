@@ -135,7 +135,8 @@ def _loss(kind: str, raw: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, 
         return (off[:, 0] ** 2) / 2, off
     if kind == "logistic":
         return np.logaddexp(0, raw[:, 0]) - targets[:, 0] * raw[:, 0], sigmoid(raw) - targets
-    # softmax, with the maximum taken over columns and the sum as a product: a short last axis is what numpy reduces slowest
+    # softmax, with the maximum taken over columns and the sum as a product: a short last axis is what numpy reduces slowest. For learning alone:
+    # the last bit of such a product may depend on the rows beside, and that of an answer must not
     grown = np.exp(raw - np.ascontiguousarray(raw.T).max(axis=0)[:, None])
     p = grown / (grown @ np.ones((raw.shape[1], 1)))
     return -np.log(np.maximum(np.einsum("nk,nk->n", p, targets), 1e-300)), p - targets

@@ -170,7 +170,7 @@ class FittedLinear:
         return Features(self.design.transform(matrix), matrix.sparse if self.text else None)
 
     def predict(self, data: Dataset, steps: int | None = None) -> np.ndarray:
-        raw = self.model.scores(self._features(encoded(data))).astype(np.float64)
+        raw = self.model.scores(self._features(encoded(data)))
         return self.outcome.answers(probabilities(self.outcome.task, raw))
 
     @staticmethod
@@ -180,7 +180,7 @@ class FittedLinear:
         if any(m.text for m in models) or not Designs.alike(designs):
             return None
         stacked, outcomes, task = Designs(designs), Outcomes([m.outcome for m in models]), models[0].outcome.task
-        coefficients = np.stack([m.model.coefficients.astype(np.float32) for m in models])
+        coefficients = np.stack([m.model.coefficients for m in models])
         intercepts = np.stack([m.model.intercept for m in models])
 
         def answer(data: Dataset) -> np.ndarray:

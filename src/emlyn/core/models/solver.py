@@ -16,6 +16,8 @@ from emlyn.core.models.outcome import sigmoid
 
 Over = Callable[[], bool]
 """Asked between steps: is it time to stop?"""
+BLOCK = 10_000
+"""Rows that are brought to double precision at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +57,12 @@ class Linear:
     intercept: np.ndarray
 
     def scores(self, features: Features) -> np.ndarray:
-        return np.asarray(features.times(self.coefficients) + self.intercept)
+        """(n, k) float64, also summed so: in single precision the last digits of a row's sum depend on the rows beside it."""
+        dense, p = features.dense, features.dense.shape[1]
+        out = np.concatenate([dense[at : at + BLOCK] @ self.coefficients[:p] for at in range(0, max(len(dense), 1), BLOCK)])
+        if features.sparse is not None:
+            out += features.sparse @ self.coefficients[p:]
+        return np.asarray(out + self.intercept)
 
 
 class _Stop(Exception):
@@ -143,7 +150,7 @@ def _loss(kind: str, raw: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, 
 
 
 def loss_of(model: Linear, features: Features, targets: np.ndarray, weight: np.ndarray) -> float:
-    return float(np.average(_loss(_kind(targets), model.scores(features).astype(np.float64), targets)[0], weights=weight))
+    return float(np.average(_loss(_kind(targets), model.scores(features), targets)[0], weights=weight))
 
 
 def ridge(features: Features, y: np.ndarray, weight: np.ndarray, penalties: np.ndarray) -> tuple[Linear, float]:

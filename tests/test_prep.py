@@ -269,6 +269,21 @@ def test_a_design_is_finite_and_standard(splines):
     assert len(design.features()) == rows.shape[1]
 
 
+@pytest.mark.parametrize("scale", [1e-12, 1.0])
+@pytest.mark.parametrize("cells", [[1e3, 1e9, 1e25, 1e30], [-1e3, -1e9, -1e25, -1e30]])
+def test_a_number_far_beyond_all_others_stays_at_the_edge(cells, scale):
+    """Its square leaves single precision; it must not come back as an ordinary number, or as none."""
+    data = rows_dataset(Table({"x": number_column(scale * np.linspace(-2, 2, 100))}))
+    data.shared["encoder"] = fit_encoder(data.rows)
+    design, rows = Design.learn(encoded(data))
+    asked = data.shared["encoder"].transform(Table({"x": number_column(cells)}))
+    together = design.transform(asked)[:, 0]
+    alone = [design.transform(asked.take(np.array([i])))[0, 0] for i in range(len(cells))]
+    np.testing.assert_allclose(np.abs(together), together[-1] * np.sign(cells[-1]), rtol=1e-3)
+    assert np.abs(together).min() > np.abs(rows).max()
+    np.testing.assert_allclose(alone, together, rtol=1e-6)
+
+
 @pytest.mark.parametrize(("name", "at", "value"), [("left", 0, 99), ("right", 0, 0), ("feature", 0, 7), ("start", -1, 2), ("left", 1, 0)])
 def test_a_forest_that_points_outside_is_refused(name, at, value):
     arrays = {"start": np.array([0, 3]), "feature": np.array([0, -2, -2]), "threshold": np.array([0.5, -2, -2]), "left": np.array([1, -1, -1]),

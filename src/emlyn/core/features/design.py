@@ -21,6 +21,8 @@ BALANCED = 0.5
 """Spread given to every indicator, that of a balanced one (Gelman 2008): divided by their own, rare levels would escape the penalty."""
 REACH = 4.0
 """Standardised numbers are drawn smoothly into about this range on either side."""
+FAR = 1e9
+"""Where a standardised number has long come to the edge of that range: squares of numbers much further away would leave single precision."""
 
 
 @dataclass(eq=False)
@@ -85,7 +87,7 @@ class Design:
         return np.asarray((raw - self.centre) / self.spread, dtype=np.float32)
 
     def _squashed(self, dense: np.ndarray) -> np.ndarray:
-        z = (dense[:, self.numbers] - self.middle) / self.scale
+        z = np.clip((dense[:, self.numbers] - self.middle) / self.scale, -FAR, FAR)
         return np.asarray(z / np.sqrt(1 + (z / REACH) ** 2), dtype=np.float32)
 
     def _place_knots(self, squashed: np.ndarray) -> None:
@@ -160,7 +162,7 @@ class Designs:
     def transform(self, rows: np.ndarray) -> np.ndarray:
         """Rows (designs, p) float32, one for each, as (designs, width) float32."""
         out = self.empty.copy()
-        z = (rows[:, self.numbers] - self.middle) / self.scale
+        z = np.minimum(np.maximum((rows[:, self.numbers] - self.middle) / self.scale, np.float32(-FAR)), np.float32(FAR))
         z = z / np.sqrt(1 + (z / np.float32(REACH)) ** 2)
         gaps = np.isnan(z)
         if gaps.any():

@@ -4,8 +4,9 @@
 
 One row: `Model.predict_one(record)`, contract and calibration included, against the sum over members of the quickest call that their library
 offers for one encoded row: LightGBM's prepared single-row call of its C interface, CatBoost's `predict` of a list of cells, coefficients times
-the design's row, other members' `predict`. Batch: the file's rows, repeated, through `Model.predict` (contract, encoding, members) against
-the members' own predict on the encoded matrix.
+the design's row, other members' `predict`. Each of these is asked again and again by itself (`members_fastest_us`), and all of them one after
+another for each row (`members_in_turn_us`), as a model has to: then each finds the processor's caches full of the others. Batch: the file's rows,
+repeated, through `Model.predict` (contract, encoding, members) against the members' own predict on the encoded matrix.
 CPU microseconds (`process_time`), medians over blocks of calls, so that other work beside it weighs little.
 """
 
@@ -46,24 +47,24 @@ def cpu(call: Callable[[int], object], blocks: int = BLOCKS, calls: int = CALLS)
     return statistics.median(found)
 
 
-def fastest(fitted: Any, rows: list[Dataset]) -> float:
-    """Microseconds of the quickest call its library offers for one ready row."""
+def quickest(fitted: Any, rows: list[Dataset]) -> Callable[[int], object]:
+    """The quickest call its library offers for one ready row, which is named by its place."""
     name = type(fitted).__name__
     if name == "FittedLightGBM":
         ready = [np.ascontiguousarray(fitted.prep.matrix(r).dense) for r in rows]
         call = fitted._ready(ready[0].shape[1], fitted.steps)
-        return cpu(lambda i: call(ready[i]))
+        return lambda i: call(ready[i])
     if name == "FittedCatBoost" and fitted.model is not None:
         from emlyn.learners.catboost import layout_of
 
         matrices = [fitted.prep.matrix(r) for r in rows]
         codes, numbers, names = layout_of(matrices[0])
         lists = [[*m.dense[0, numbers].tolist(), *(names[-1 if c != c else int(c)].decode() for c in m.dense[0, codes])] for m in matrices]
-        return cpu(lambda i: fitted.model.predict(lists[i], prediction_type="RawFormulaVal", thread_count=1))
+        return lambda i: fitted.model.predict(lists[i], prediction_type="RawFormulaVal", thread_count=1)
     if name == "FittedLinear" and not fitted.text:
         ready, weights = [fitted.design.transform(encoded(r)) for r in rows], fitted.model.coefficients.astype(np.float32)
-        return cpu(lambda i: ready[i] @ weights + fitted.model.intercept)
-    return cpu(lambda i: fitted.predict(rows[i]))
+        return lambda i: ready[i] @ weights + fitted.model.intercept
+    return lambda i: fitted.predict(rows[i])
 
 
 def prepared(model: Model, records: list[dict[str, Any]]) -> list[Dataset]:
@@ -79,10 +80,19 @@ def prepared(model: Model, records: list[dict[str, Any]]) -> list[Dataset]:
 
 def one_row(model: Model, records: list[dict[str, Any]]) -> dict[str, Any]:
     rows = prepared(model, records)
-    parts = {m.recipe.name: [fastest(f, rows) for f in m.fitted] for m in model.members}
-    whole, own = cpu(lambda i: model.predict_one(records[i])), sum(map(sum, parts.values()))
-    members = {name: {"models": len(found), "fastest_us": round(sum(found), 1)} for name, found in parts.items()}
-    return {"predict_one_us": round(whole, 1), "members_fastest_us": round(own, 1), "ratio": round(whole / own, 2), "members": members}
+    calls = {m.recipe.name: [quickest(f, rows) for f in m.fitted] for m in model.members}
+    every = [call for found in calls.values() for call in found]
+    parts = {name: sum(map(cpu, found)) for name, found in calls.items()}
+    alone, in_turn = sum(parts.values()), cpu(lambda i: [call(i) for call in every])
+    whole = cpu(lambda i: model.predict_one(records[i]))
+    return {
+        "predict_one_us": round(whole, 1),
+        "members_fastest_us": round(alone, 1),
+        "ratio": round(whole / alone, 2),
+        "members_in_turn_us": round(in_turn, 1),
+        "ratio_in_turn": round(whole / in_turn, 2),
+        "members": {name: {"models": len(calls[name]), "fastest_us": round(us, 1)} for name, us in parts.items()},
+    }
 
 
 def batch(model: Model, path: str, rows: int) -> dict[str, Any]:

@@ -128,7 +128,7 @@ class FoldPrep:
         """Cell by cell: for one row arrays cost more than what is done to them."""
         cells: list[float] = row.tolist()
         made = [cell_of(op, cells[a], cells[b]) for op, a, b in self.pairs]
-        return np.array([cells + made + of_one_row(self._looks_up, cells, row)], dtype=np.float32)
+        return np.array([cells + made + of_one_row(self._looks_up, cells)], dtype=np.float32)
 
     @cached_property
     def _looks_up(self) -> list[LookUp]:

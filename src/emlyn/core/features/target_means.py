@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,7 @@ SMOOTHING = 10.0
 """A category's mean is drawn towards the overall mean as by so many rows of it (Micci-Barreca 2001)."""
 MOST_CLASSES = 8
 """Classes that get target means of their own: the most frequent ones."""
-LookUp = tuple[int, int, int, int, dict[int, list[Any]], list[Any]]
+LookUp = tuple[int, int, int, int, dict[int, list[float]], list[float]]
 """Feature, second feature or -1, codes of the second, number or -1; key -> means (behind target means the logarithm of its rows); those of others."""
 
 
@@ -66,8 +65,8 @@ class Means:
         second = self.key[1] if len(self.key) == 2 else -1
         return self.key[0], second, self.size, self.number, found, self._found(self.overall, np.float32(0))
 
-    def _found(self, means: np.ndarray, count: np.float32) -> list[Any]:
-        return list(means) if self.number >= 0 else [*means.tolist(), float(count)]
+    def _found(self, means: np.ndarray, count: np.float32) -> list[float]:
+        return means.tolist() if self.number >= 0 else [*means.tolist(), float(count)]
 
     def dense(self, dense: np.ndarray) -> np.ndarray:
         at, seen = self.places(dense)
@@ -78,9 +77,9 @@ class Means:
         return np.column_stack([means, np.where(seen, self.counts[at], 0)]).astype(np.float32)
 
 
-def of_one_row(looks_up: Iterable[LookUp], cells: list[float], row: np.ndarray) -> list[Any]:
-    """`dense` of all these means for one row: its cells as numbers of Python and as an array (p,)."""
-    out: list[Any] = []
+def of_one_row(looks_up: Iterable[LookUp], cells: list[float]) -> list[float]:
+    """`dense` of all these means for one row of numbers of Python; rounded to float32 these differences are those of float32 (Figueroa 1995)."""
+    out: list[float] = []
     for first, second, size, number, found, elsewhere in looks_up:
         code = cells[first]
         key = -1 if code != code else int(code)
@@ -88,7 +87,7 @@ def of_one_row(looks_up: Iterable[LookUp], cells: list[float], row: np.ndarray) 
             code = cells[second]
             key = -1 if key < 0 or code != code else key * size + int(code)
         means = found.get(key, elsewhere)
-        out += means if number < 0 else [row[number] - means[0]]
+        out += means if number < 0 else [cells[number] - means[0]]
     return out
 
 

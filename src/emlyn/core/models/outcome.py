@@ -138,7 +138,7 @@ def softmax(raw: np.ndarray) -> np.ndarray:
 
 def sigmoid(raw: np.ndarray) -> np.ndarray:
     if raw.size == 1:
-        return np.full(raw.shape, 1 / (1 + math.exp(-min(max(raw.item(), -500.0), 500.0))))
+        return np.array(1 / (1 + math.exp(-min(max(raw.item(), -500.0), 500.0)))).reshape(raw.shape)
     return np.asarray(1 / (1 + np.exp(-np.minimum(np.maximum(raw, -500), 500))))
 
 

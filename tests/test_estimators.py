@@ -145,3 +145,10 @@ def test_bad_settings_say_what_is_allowed(setting, names):
 def test_bad_answers(y):
     with pytest.raises(ValueError, match=r"class|NaN|inconsistent"):
         emlyn.Classifier(trials=2).fit([[1.0], [2.0], [3.0], [4.0]], y)
+
+
+def test_columns_of_one_name_are_named(people):
+    table, y, _ = people
+    twice = table.iloc[:, [0, 1, 0]]
+    with pytest.raises(ValueError, match=f"more than one column is called '{table.columns[0]}'"):
+        emlyn.Classifier(trials=2).fit(twice, y)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import time
+from collections import Counter
 from dataclasses import replace
 from typing import Any, Self
 
@@ -111,7 +112,7 @@ class Classifier(ClassifierMixin, _Tabular):  # type: ignore[misc]
         weight, used = _weights(sample_weight, raw)
         self.classes_, answers = np.unique(y, return_inverse=True)
         if len(np.unique(answers[used])) < 2:
-            raise ValueError(f"{type(self).__name__} needs at least two classes; the target has one class: {self.classes_[0]!r}")
+            raise ValueError(f"{type(self).__name__} needs at least two classes; the target has one class: {self.classes_[0]}")
         names = tuple(str(c) for c in self.classes_)
         task = plugins.find("tasks", "binary" if len(names) == 2 else "multiclass")
         metric = _metric(self.metric, task)
@@ -174,6 +175,10 @@ def _table_of(estimator: Any, X: Any, *, reset: bool) -> Table:
         raise ValueError(f"Expected 2D array, got {len(shape)}D array instead. Reshape your data with X.reshape(-1, 1) if it has a single column.")
     if getattr(getattr(X, "dtype", None), "kind", "") == "c":
         raise ValueError("Complex data not supported")
+    names = Counter(getattr(X, "column_names", getattr(X, "columns", ())))  # Arrow's columns are the cells
+    if twice := [str(name) for name, times in names.items() if times > 1]:
+        more = f" and {len(twice) - 5} more" if len(twice) > 5 else ""
+        raise ValueError(f"more than one column is called {', '.join(map(repr, twice[:5]))}{more}: give each column a name of its own")
     validate_data(estimator, X, reset=reset, skip_check_array=True)
     if shape[1] == 0:
         raise ValueError(f"Found array with 0 feature(s) (shape={tuple(shape)}) while a minimum of 1 is required.")

@@ -87,7 +87,8 @@ class Design:
         return np.asarray((raw - self.centre) / self.spread, dtype=np.float32)
 
     def _squashed(self, dense: np.ndarray) -> np.ndarray:
-        z = np.clip((dense[:, self.numbers] - self.middle) / self.scale, -FAR, FAR)
+        with np.errstate(over="ignore"):
+            z = np.clip((dense[:, self.numbers] - self.middle) / self.scale, -FAR, FAR)
         return np.asarray(z / np.sqrt(1 + (z / REACH) ** 2), dtype=np.float32)
 
     def _place_knots(self, squashed: np.ndarray) -> None:
@@ -162,7 +163,8 @@ class Designs:
     def transform(self, rows: np.ndarray) -> np.ndarray:
         """Rows (designs, p) float32, one for each, as (designs, width) float32."""
         out = self.empty.copy()
-        z = np.minimum(np.maximum((rows[:, self.numbers] - self.middle) / self.scale, np.float32(-FAR)), np.float32(FAR))
+        with np.errstate(over="ignore"):
+            z = np.minimum(np.maximum((rows[:, self.numbers] - self.middle) / self.scale, np.float32(-FAR)), np.float32(FAR))
         z = z / np.sqrt(1 + (z / np.float32(REACH)) ** 2)
         gaps = np.isnan(z)
         if gaps.any():

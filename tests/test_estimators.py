@@ -152,3 +152,14 @@ def test_columns_of_one_name_are_named(people):
     twice = table.iloc[:, [0, 1, 0]]
     with pytest.raises(ValueError, match=f"more than one column is called '{table.columns[0]}'"):
         emlyn.Classifier(trials=2).fit(twice, y)
+
+
+@pytest.mark.parametrize("unit", [1e-30, 1e-12, 1e12, 1e100])
+def test_numbers_may_be_in_any_unit(unit):
+    """Farads are small and currencies large: the same recipes are tried, and answers differ by the unit alone."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(150, 3))
+    y = x[:, 0] + x[:, 1] * (x[:, 2] > 0) + 0.1 * rng.normal(size=150)
+    usual, other = (emlyn.Regressor(trials=5, random_state=0).fit(x, y * u) for u in (1.0, unit))
+    assert [t.recipe.name for t in other.leaderboard_] == [t.recipe.name for t in usual.leaderboard_]
+    np.testing.assert_allclose(other.predict(x) / unit, usual.predict(x), rtol=1e-3, atol=1e-3)

@@ -38,6 +38,7 @@ MEMORY_SHARE = 0.8
 """Share of the memory left that running jobs may be expected to take."""
 SHORT_OF_TIME = "the time left would not have sufficed"
 PERFECT = 1e-9
+"""Share of the way from a perfect score to the worst one that counts as none: numbers come in any unit."""
 VARY_FROM = 5.0
 """Seconds left below which no variation is begun."""
 TRIES = 5
@@ -114,6 +115,7 @@ class Race:
     past: Past
     flying: list[Flight] = field(default_factory=list)
     best: float | None = None
+    worst: float = math.nan
     first_s: float | None = None
     proposals: Proposals | None = None
     dry: int = 0
@@ -181,7 +183,7 @@ class Race:
         edge = {"roc_auc": 1.0, "accuracy": 1.0, "r2": 1.0, "average_precision": 1.0, "f1": 1.0, "balanced_accuracy": 1.0}.get(
             self.trials.metric.name, 0.0
         )
-        return abs(self.best - edge) <= PERFECT
+        return abs(self.best - edge) <= PERFECT * abs(self.worst - edge)
 
     def _landed(self) -> list[Flight]:
         """Flights that ended. Without a clock: the oldest alone, so that every decision rests on the same results run after run."""
@@ -414,6 +416,8 @@ class Race:
         score, _ = self.trials.score(candidate)
         if self.best is None or self.trials.metric.better(score, self.best):
             self.best = score
+        if math.isnan(self.worst) or self.trials.metric.better(self.worst, score):
+            self.worst = score
         if self.first_s is None and candidate.recipe.learner != "baseline":
             self.first_s = self.context.budget.spent
             self.telling.first(candidate)

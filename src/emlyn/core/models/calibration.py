@@ -115,7 +115,7 @@ def _of_numbers(p: np.ndarray, truth: np.ndarray, share: np.ndarray) -> Calibrat
         return Calibration()
     slope = float((share * x) @ off) / size
     leverage = share * (1 + x**2 / size)
-    left = share * x * (off - shift - slope * x) / np.maximum(1 - leverage, 1e-9)
-    slope *= LINE_SPREAD**2 / (LINE_SPREAD**2 + float(left @ left) / size**2)
+    left = share * (x / size) * (off - shift - slope * x) / np.maximum(1 - leverage, 1e-9)
+    slope *= LINE_SPREAD**2 / (LINE_SPREAD**2 + float(left @ left))
     slope = min(max(1 + slope, SLOPES[0]), SLOPES[1])
     return Calibration(slope, (shift + (1 - slope) * middle,))

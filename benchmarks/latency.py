@@ -5,7 +5,7 @@
 One row: `Model.predict_one(record)`, contract and calibration included, against the sum over members of the quickest call that their library
 offers for one encoded row: LightGBM's prepared single-row call of its C interface, CatBoost's `predict` of a list of cells, coefficients times
 the design's row, other members' `predict`. Each of these is asked again and again by itself (`members_fastest_us`), and all of them one after
-another for each row (`members_in_turn_us`), as a model has to: then each finds the processor's caches full of the others. Batch: the file's rows,
+another for each row (`members_in_turn_us`), as a model has to. Batch: the file's rows,
 repeated, through `Model.predict` (contract, encoding, members) against the members' own predict on the encoded matrix.
 CPU microseconds (`process_time`), medians over blocks of calls, so that other work beside it weighs little.
 """

@@ -115,7 +115,7 @@ class Race:
     past: Past
     flying: list[Flight] = field(default_factory=list)
     best: float | None = None
-    worst: float = math.nan
+    worst: float | None = None
     first_s: float | None = None
     proposals: Proposals | None = None
     dry: int = 0
@@ -178,7 +178,7 @@ class Race:
         return affordable_rows(self.schedule.kept, fit_s, len(self.trials.folds[0].fit), 2 * self.plan.sample) > 0
 
     def _perfect(self) -> bool:
-        if self.best is None:
+        if self.best is None or self.worst is None:
             return False
         edge = {"roc_auc": 1.0, "accuracy": 1.0, "r2": 1.0, "average_precision": 1.0, "f1": 1.0, "balanced_accuracy": 1.0}.get(
             self.trials.metric.name, 0.0
@@ -416,7 +416,7 @@ class Race:
         score, _ = self.trials.score(candidate)
         if self.best is None or self.trials.metric.better(score, self.best):
             self.best = score
-        if math.isnan(self.worst) or self.trials.metric.better(self.worst, score):
+        if self.worst is None or self.trials.metric.better(self.worst, score):
             self.worst = score
         if self.first_s is None and candidate.recipe.learner != "baseline":
             self.first_s = self.context.budget.spent

@@ -87,9 +87,7 @@ class Design:
         return np.asarray((raw - self.centre) / self.spread, dtype=np.float32)
 
     def _squashed(self, dense: np.ndarray) -> np.ndarray:
-        with np.errstate(over="ignore"):
-            z = np.clip((dense[:, self.numbers] - self.middle) / self.scale, -FAR, FAR)
-        return np.asarray(z / np.sqrt(1 + (z / REACH) ** 2), dtype=np.float32)
+        return squashed(dense[:, self.numbers], self.middle, self.scale)
 
     def _place_knots(self, squashed: np.ndarray) -> None:
         distinct = np.array([len(np.unique(c[np.isfinite(c)][:5000])) for c in squashed.T], dtype=np.int64)
@@ -163,9 +161,7 @@ class Designs:
     def transform(self, rows: np.ndarray) -> np.ndarray:
         """Rows (designs, p) float32, one for each, as (designs, width) float32."""
         out = self.empty.copy()
-        with np.errstate(over="ignore"):
-            z = np.minimum(np.maximum((rows[:, self.numbers] - self.middle) / self.scale, np.float32(-FAR)), np.float32(FAR))
-        z = z / np.sqrt(1 + (z / np.float32(REACH)) ** 2)
+        z = squashed(rows[:, self.numbers], self.middle, self.scale)
         gaps = np.isnan(z)
         if gaps.any():
             z[gaps] = 0.0
@@ -182,6 +178,13 @@ class Designs:
             at = out.shape[1] - hinges.shape[1]
             out[:, at:] = (hinges - self.centre[:, at:]) / self.spread[:, at:]
         return out
+
+
+def squashed(numbers: np.ndarray, middle: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Numbers (n, a) float32, standardised and drawn smoothly into `REACH` on either side; NaN stays."""
+    with np.errstate(over="ignore"):
+        z = np.minimum(np.maximum((numbers - middle) / scale, np.float32(-FAR)), np.float32(FAR))
+    return np.asarray(z / np.sqrt(1 + (z / np.float32(REACH)) ** 2), dtype=np.float32)
 
 
 def _quantiles(values: np.ndarray, at: np.ndarray) -> np.ndarray:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 MOST_DIGITS = 7
+NOTHING = 1e-15
+"""Below it a number is what sums leave over in double precision, and reads 0."""
 BARE = {"true", "false", "yes", "no", "y", "n", "t", "f"}
 """Labels that, like all numbers, say nothing without the name of their column."""
 
@@ -19,7 +21,7 @@ def number(value: float | None, digits: int = 3) -> str:
     """`digits` significant digits (more where 0.9996 would else read 1), thousands apart, a dash for none."""
     if value is None or not math.isfinite(value):
         return "–"
-    if abs(value) < 1e-12:
+    if abs(value) < NOTHING:
         return "0"
     if abs(value) >= 1e15 or abs(value) < 1e-4:
         return f"{value:.{digits - 1}e}"

@@ -20,6 +20,9 @@ from emlyn.records.problem import Problem
 from emlyn.records.repair import Repair
 from emlyn.records.run import Evidence
 
+TINY = 1e-6
+"""An interval nearer to zero than this is written in powers of ten."""
+
 
 @dataclass(frozen=True)
 class MetricWords:
@@ -121,6 +124,8 @@ def span(low: float | None, high: float | None, joiner: str = " – ") -> str:
     """`0.81 – 0.87`; empty when there is no interval."""
     if low is None or high is None:
         return ""
+    if 0 < max(abs(low), abs(high)) < TINY:
+        return f"{number(low)}{joiner}{number(high)}"
     decimals = decimals_for(low, high)
     first, last = (f"{round(v, decimals):,.{max(decimals, 0)}f}" for v in (low, high))
     return f"{first}{joiner}{last}"

@@ -101,6 +101,23 @@ def test_the_race_goes_on_without_a_learner_that_ignores_its_time():
     assert found.usable(), "there is a model all the same"
 
 
+class Heavy(toys.Ridge):
+    name = "heavy"
+    libraries = ("a_slow_library",)
+
+    def recipes(self, problem, data):
+        return [Recipe("heavy", "heavy", {"columns": 99})]
+
+
+def test_a_disk_that_is_slow_to_load_a_library_costs_no_learner(tmp_path, monkeypatch):
+    (tmp_path / "a_slow_library.py").write_text("import time\ntime.sleep(6)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (prior,), (ridge, other), (heavy,) = (learner.recipes(None, None) for learner in (toys.Prior(), toys.Ridge(), Heavy()))
+    with toys.only(toys.Prior(), toys.Ridge(), Heavy()):  # a recipe that waits leaves it a small share of the time
+        found = search(Plan((prior, ridge, heavy, other), 8, threads=2), rows_data(), binary_problem(), toys.context(seconds=14))
+    assert found.find("heavy").status == "done", found.find("heavy").note
+
+
 @pytest.mark.parametrize("executor", [ThreadExecutor, ProcessExecutor])
 def test_an_abandoned_job_gives_its_place_to_the_next(executor):
     made = executor(1)

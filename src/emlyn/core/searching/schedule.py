@@ -79,9 +79,10 @@ class Schedule:
         seconds = self.left * min(self.workers, self.folds)
         return max(LEAST_SECONDS, share * max(seconds - promised, FREE * seconds) / self.folds)
 
-    def seconds(self, limit: float, reading: float) -> float:
-        """Seconds of one fold within its limit, so that what is learned can still be read: `reading` seconds per second of learning."""
-        return max(LEAST_SECONDS, min((self.left - 0.1) / (1 + reading), limit))
+    def seconds(self, limit: float, reading: float, loading: float = 0.0) -> float:
+        """Seconds of one fold within its limit, so that what is learned can still be read: `reading` seconds per second of learning, after
+        `loading` ones for libraries."""
+        return max(LEAST_SECONDS, min((self.left - loading - 0.1) / (1 + reading), limit))
 
     def cheap(self, recipe: Recipe) -> bool:
         """Does one fold cost next to nothing?"""

@@ -9,9 +9,7 @@ selected run after run, here or on a cluster.
 from __future__ import annotations
 
 import math
-import sys
 from collections import deque
-from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,6 +22,7 @@ from emlyn.core.dataset import Dataset
 from emlyn.core.executor import ABANDONED, Executor, Job, Outcome, Reference, ThreadExecutor
 from emlyn.core.machine import busy_share, memory_left
 from emlyn.core.searching.costs import costs_of
+from emlyn.core.searching.loading import Loading
 from emlyn.core.searching.proposals import Proposals
 from emlyn.core.searching.racing import ensemble_loss, hopeless, kinds_of, made_features, siblings_without_made_features, unlearned
 from emlyn.core.searching.schedule import Schedule, affordable_rows
@@ -44,8 +43,6 @@ VARY_FROM = 3.5
 """Seconds, and as many as libraries take to load, below which no variation is begun."""
 TRIES = 5
 """Variations drawn before it is taken for granted that none fits into the time left."""
-LOADING, SLOW_LOADING = 1.5, 20.0
-"""Seconds that a learner's libraries take to load: with less left it is not begun. And how many more it gets on a slow disk before it is given up."""
 PATIENCE = 15
 LEAST_GAIN = 0.05
 POLL = 0.2
@@ -127,10 +124,6 @@ class Race:
     """When it was asked to stop."""
     put_off: deque[Recipe] = field(default_factory=deque)
     """Recipes too dear for their share of the time when it was their turn: begun when nothing else is left and they fit into what is."""
-    loading: float = LOADING
-    """Seconds that libraries take to load: the longest seen, where that is more."""
-    heard: set[str] = field(default_factory=set)
-    """Learners of which a job has come back, so that their libraries are loaded."""
     unruly: set[str] = field(default_factory=set)
     """Learners that do not stop when they should: they are not begun again."""
 
@@ -146,6 +139,7 @@ class Race:
         self.queue: deque[Recipe] = deque(self.plan.recipes)
         self.memory = memory_left(self.context.memory)
         self.learners: dict[str, Any] = {learner.name: learner for learner in plugins.collect("learners")}
+        self.loading = Loading(self.learners)
 
     @property
     def left(self) -> float:
@@ -303,7 +297,7 @@ class Race:
         bounded = self.plan.trials is not None
         if self.dry >= PATIENCE or (bounded and len(self.trials.candidates) >= (self.plan.trials or 0)) or not (bounded or self.timed):
             return None
-        if self.timed and self.proposals is None and self.left < VARY_FROM + self.loading:
+        if self.timed and self.proposals is None and self.left < VARY_FROM + self.loading.longest:
             return None
         self.proposals = self.proposals or Proposals(self.trials, self.context.seed)
         for _ in range(TRIES):
@@ -324,15 +318,7 @@ class Race:
 
     def _too_dear(self, recipe: Recipe) -> bool:
         """Would it end half learned within its share of the time?"""
-        return bool(self.trials.usable()) and self.schedule.too_dear(recipe, self._limit(), self._to_load(recipe.learner))
-
-    def _to_load(self, learner: str) -> float:
-        """Seconds that its libraries still take to load."""
-        return self.loading if self.timed and not set(self._libraries(learner)) <= set(sys.modules) else 0.0
-
-    def _libraries(self, learner: str) -> Sequence[str]:
-        """Those that nothing has shown to be loaded: a module counts as there while it is still being loaded."""
-        return () if learner in self.heard else getattr(self.learners[learner], "libraries", ())
+        return bool(self.trials.usable()) and self.schedule.too_dear(recipe, self._limit(), self.loading.seconds(recipe.learner))
 
     def _needs(self, recipe: Recipe) -> int:
         return self.costs.memory(recipe, getattr(self.learners[recipe.learner], "bytes_per_cell", None))
@@ -356,9 +342,9 @@ class Race:
         if self.timed:
             if not candidate.results:
                 candidate.limit_s = self._limit()
-            seconds = self.schedule.seconds(candidate.limit_s, self._reading(recipe.learner), self._to_load(recipe.learner))
+            seconds = self.schedule.seconds(candidate.limit_s, self._reading(recipe.learner), self.loading.seconds(recipe.learner))
         job = Job(learn, (self.learners[recipe.learner], recipe, self._share(fold)), seconds, self.threads, self._seed(fold))
-        patience = OVERRUN * seconds + PATIENT + (SLOW_LOADING if self._libraries(recipe.learner) else 0.0)
+        patience = OVERRUN * seconds + PATIENT + self.loading.patience(recipe.learner)
         return Flight(candidate, fold, self.executor.submit(job), self.context.budget.spent + patience)
 
     def _reading(self, learner: str) -> float:
@@ -389,9 +375,7 @@ class Race:
             self._finish(candidate)
             return
         result: FoldResult = replace(outcome.value, recipe=candidate.recipe)
-        if candidate.recipe.learner not in self.heard:
-            self.heard.add(candidate.recipe.learner)
-            self.loading = max(self.loading, outcome.seconds - result.fit_s - result.predict_s)
+        self.loading.learn(candidate.recipe.learner, outcome.seconds - result.fit_s - result.predict_s)
         if unlearned(self.trials, result):
             self._stop(candidate, "the deadline came before it had learned more than a constant")
             return

@@ -16,6 +16,7 @@ from emlyn.core.features.prep import fit_encoder
 from emlyn.core.features.screening import kept_of, strongest
 from emlyn.core.learner import Effort
 from emlyn.core.models.forest import rounded_down
+from emlyn.core.models.network import Shape, initial, scores, scores_of_each, side_by_side
 from emlyn.core.models.outcome import probabilities
 from emlyn.core.models.solver import Features, descend, emptiest, ridge
 from emlyn.core.table import Table, number_column, text_column
@@ -340,3 +341,16 @@ def test_a_lasso_is_offered_where_features_are_many_for_the_rows(rows, offered):
         fitted = linear.LinearModel().fit(recipes["linear-lasso"], data, None, Effort(seconds=20, threads=1, seed=0))
         assert (fitted.model.coefficients == 0).mean() > 0.5
         np.testing.assert_allclose(linear.LinearModel().load(fitted.save()).predict(data), fitted.predict(data), atol=1e-6)
+
+
+@pytest.mark.parametrize("regression", [True, False])
+def test_a_network_answers_a_row_as_it_does_in_company(regression):
+    """Also where what is summed nearly cancels: not as exact as the answer is large, but as what it is made of."""
+    shape, rng = Shape(12, 8, 1 if regression else 3, regression=regression), np.random.default_rng(0)
+    networks = [initial(shape, np.random.default_rng(k)) for k in range(3)]
+    x = rng.normal(size=(600, 12)).astype(np.float32)
+    whole = np.stack([scores(shape, w, x) for w in networks])
+    stacked = side_by_side(networks)
+    for i in (0, 300, 599):
+        np.testing.assert_allclose(np.stack([scores(shape, w, x[i : i + 1])[0] for w in networks]), whole[:, i], rtol=0, atol=1e-12)
+        np.testing.assert_allclose(scores_of_each(shape, stacked, x[[i] * 3]), whole[:, i], rtol=0, atol=1e-12)

@@ -225,20 +225,22 @@ def _slope(raw: np.ndarray, goal: np.ndarray, weight: np.ndarray, regression: bo
     return np.asarray((raw - goal) * (weight / len(raw))[:, None], dtype=np.float32)
 
 
-def scores(shape: Shape, weights: Weights, x: np.ndarray, chunk: int = 8_192) -> np.ndarray:
-    """(n, outputs) float64 scores."""
+def scores(shape: Shape, weights: Weights, x: np.ndarray, chunk: int = 512) -> np.ndarray:
+    """(n, outputs) scores, summed in double precision: a row's do not depend on the rows beside it."""
     if not len(x):
         return np.zeros((0, shape.outputs))
-    return np.concatenate([Pass(shape, weights, x[i : i + chunk]).forward() for i in range(0, len(x), chunk)]).astype(np.float64)
+    exact = Weights(shape, weights.flat.astype(np.float64))
+    return np.concatenate([Pass(shape, exact, x[i : i + chunk].astype(np.float64)).forward() for i in range(0, len(x), chunk)])
 
 
 def side_by_side(networks: Sequence[Weights]) -> dict[str, np.ndarray]:
-    """Weights of networks of one shape, stacked."""
-    return {name: np.stack([w[name] for w in networks]) for name in networks[0].sizes}
+    """Weights of networks of one shape, stacked, in double precision."""
+    return {name: np.stack([w[name] for w in networks]).astype(np.float64) for name in networks[0].sizes}
 
 
 def scores_of_each(shape: Shape, w: Mapping[str, np.ndarray], x: np.ndarray) -> np.ndarray:
-    """(m, outputs) float64 scores of m stacked networks, each of its own row of x (m, inputs): one forward pass instead of m."""
+    """(m, outputs) scores of m stacked networks, each of its own row of x (m, inputs): one forward pass instead of m, summed as by `scores`."""
+    x = x.astype(np.float64)
     act, h = _mish if shape.regression else _selu, x
     if shape.periodic and shape.numbers:
         angle = x[:, : shape.numbers, None] * w["frequency"] + w["phase"]
@@ -249,4 +251,4 @@ def scores_of_each(shape: Shape, w: Mapping[str, np.ndarray], x: np.ndarray) -> 
         h = np.matmul(h[:, None], w[f"weight{i}"])[:, 0] * np.float32(1 / np.sqrt(h.shape[1])) + w[f"bias{i}"]
         if i < len(shape.hidden):
             h = act(h)[0]
-    return h.astype(np.float64)
+    return np.asarray(h)

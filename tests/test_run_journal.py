@@ -318,9 +318,10 @@ def kill_writers(home: Path, database: str, times: int) -> dict[str, list[str]]:
         first = writer.stdout.readline()
         time.sleep(rng.random() ** 2 * 0.4)
         writer.kill()
-        for line in [first, *writer.stdout.read().splitlines()]:
-            kind, what, *_ = line.split()
-            said[kind].append(what)
+        for line in (first + writer.stdout.read()).splitlines(keepends=True):
+            if line.endswith("\n"):  # the kill may also cut a line short: what was not said to its end was not acknowledged
+                kind, what, *_ = line.split()
+                said[kind].append(what)
         writer.wait()
         writer.stdout.close()
     return said

@@ -197,7 +197,7 @@ class _Limited:
         return model, choice, seconds_per_row(model, self.data)
 
     def _loss(self, choice: _Choice) -> float:
-        return choice.score if self.trials.metric.direction == "minimize" else -choice.score
+        return self.trials.metric.sign * choice.score
 
     def _say(self, model: Model, choice: _Choice, took: float) -> None:
         """What the limit came to, and what it costs."""

@@ -105,9 +105,9 @@ class _Truth:
 
     def worse(self, prediction: np.ndarray) -> tuple[float, np.ndarray]:
         """How much the loss rises, and each row's influence on that."""
-        m, sign = self.metric, -1.0 if self.metric.direction == "maximize" else 1.0
+        m = self.metric
         before, after = (influence(m.name, self.truth, p, self.weight) for p in (self.base, prediction))
-        rows = np.zeros(len(self.truth)) if before is None or after is None else sign * (after - before)
+        rows = np.zeros(len(self.truth)) if before is None or after is None else m.sign * (after - before)
         return m.loss(self.truth, prediction, self.weight) - m.loss(self.truth, self.base, self.weight), rows
 
 

@@ -80,8 +80,7 @@ def keep_within(limit: Limit, pair: tuple[Trials, Trials], models: tuple[Model, 
         way = {"name": _name(share), "share": share, "value": m.score(truth, p, weight), **worst, "inside": worst["bar"] <= limit.most}
         found.append((way, answers, calibration))
     inside = [f for f in found if f[0]["inside"]]
-    sign = 1 if m.direction == "maximize" else -1
-    way, answers, calibration = max(inside, key=lambda f: sign * f[0]["value"]) if inside else min(found, key=lambda f: f[0]["bar"])
+    way, answers, calibration = min(inside, key=lambda f: m.sign * f[0]["value"]) if inside else min(found, key=lambda f: f[0]["bar"])
     price, _ = paired_difference(m, truth, answers.prediction, found[0][1].prediction, weight, cluster, answers.fold)
     model = _blended(models, way["share"], calibration).with_threshold(float(answers.threshold or 0.5), answers.threshold_why)
     told = tuple({k: v for k, v in f[0].items() if k != "bar"} for f in found)

@@ -171,17 +171,14 @@ class Race:
 
     def _finalists_fit(self) -> bool:
         """Could the best ones see clearly more rows in the time kept for that?"""
-        sign = -1 if self.trials.metric.direction == "maximize" else 1
-        best = sorted(self.trials.usable(), key=lambda c: sign * self.trials.score(c)[0])[:FINALISTS]
+        best = sorted(self.trials.usable(), key=self.trials.loss)[:FINALISTS]
         fit_s = sum(max(r.fit_s for r in c.results.values()) for c in best)
         return affordable_rows(self.schedule.kept, fit_s, len(self.trials.folds[0].fit), 2 * self.plan.sample) > 0
 
     def _perfect(self) -> bool:
         if self.best is None or self.worst is None:
             return False
-        edge = {"roc_auc": 1.0, "accuracy": 1.0, "r2": 1.0, "average_precision": 1.0, "f1": 1.0, "balanced_accuracy": 1.0}.get(
-            self.trials.metric.name, 0.0
-        )
+        edge = self.trials.metric.perfect
         return abs(self.best - edge) <= PERFECT * abs(self.worst - edge)
 
     def _landed(self) -> list[Flight]:
@@ -270,9 +267,8 @@ class Race:
         """With a clock those under way first, then the best; without one in the order of the plan."""
         if not self.timed or len(found) < 2:
             return found
-        sign, whole = -1 if self.trials.metric.direction == "maximize" else 1, len(self.trials.folds)
-        scores = {c.recipe.name: sign * self.trials.score(c)[0] if c.results else math.inf for c, _ in found}
-        return sorted(found, key=lambda t: (len(t[1]) >= whole - 1, scores[t[0].recipe.name]))
+        whole = len(self.trials.folds)
+        return sorted(found, key=lambda t: (len(t[1]) >= whole - 1, self.trials.loss(t[0]) if t[0].results else math.inf))
 
     def _enter(self, recipe: Recipe) -> Flight | None:
         """Take a recipe out of the queue, or of those put off, and begin its fold 0; None where it is refused."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
-from collections.abc import Sequence
+from array import array
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -41,8 +41,7 @@ def terms_of(text: str, prose: bool, longest: int = LONGEST) -> list[str]:
     return [padded[i : i + 3] for i in range(len(padded) - 2)]
 
 
-_TABLE = np.array([[c.isalnum(), c.isdigit(), c.isupper(), c.isspace()] for c in map(chr, range(0x300))], dtype=np.float32)
-_BEYOND = np.array([[1, 0, 0, 0]], dtype=np.float32)
+_KINDS = np.array([[c.isalnum(), c.isdigit(), c.isupper(), c.isspace()] for c in map(chr, range(0x300))] + [[1, 0, 0, 0]], dtype=np.int8).T
 CHUNK = 2_000
 
 
@@ -57,11 +56,11 @@ def counts_of(texts: Sequence[str]) -> np.ndarray:
 def _counts(texts: Sequence[str]) -> np.ndarray:
     cut = [t[:LONGEST] for t in texts]
     points = np.frombuffer("".join(cut).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    kinds = np.concatenate([_TABLE, _BEYOND])[np.minimum(points, len(_TABLE))]
+    points = np.minimum(points, _KINDS.shape[1] - 1)
     length = np.array([len(t) for t in cut], dtype=np.int64)
     ends = np.cumsum(length)
-    sums = np.concatenate([np.zeros((1, 4)), np.cumsum(kinds, axis=0, dtype=np.float64)])
-    letters, digits, capitals, spaces = (sums[ends] - sums[ends - length]).T
+    sums = [np.concatenate([[0], np.cumsum(kind[points], dtype=np.int64)]) for kind in _KINDS]
+    letters, digits, capitals, spaces = (summed[ends] - summed[ends - length] for summed in sums)
     total = np.maximum(length, 1)
     long = np.log1p(np.array([len(t) for t in texts], dtype=np.float64))
     words = np.log1p(spaces + (length > 0))
@@ -89,19 +88,15 @@ class TextModel:
 
     def weights(self, texts: Sequence[str]) -> sparse.csr_matrix:
         """Rows of unit length (or zero): (n, terms) float32."""
-        index, ends = self._index, [0]
-        columns: list[int] = []
-        values: list[int] = []
-        for text in texts:
-            found = Counter(index[t] for t in terms_of(text, self.prose, self.longest) if t in index)
-            columns.extend(found.keys())
-            values.extend(found.values())
-            ends.append(len(columns))
-        places = np.array(columns, dtype=np.int32)
-        data = (1 + np.log(np.array(values, dtype=np.float32))) * self.idf[places]
-        row = np.repeat(np.arange(len(texts)), np.diff(ends))
-        data /= np.sqrt(np.bincount(row, weights=data * data, minlength=len(texts)))[row]
-        return sparse.csr_matrix((data.astype(np.float32), places, np.array(ends)), shape=(len(texts), len(self.terms)))
+        index = self._index
+        return self.weighed(_counted(texts, self.prose, self.longest, lambda terms: [index[t] for t in terms if t in index], index))
+
+    def weighed(self, counts: sparse.csr_matrix) -> sparse.csr_matrix:
+        """Rows of unit length (or zero) from how often each text has each term of the vocabulary, both (n, terms)."""
+        data = (1 + np.log(counts.data, dtype=np.float32)) * self.idf[counts.indices]
+        row = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
+        data /= np.sqrt(np.bincount(row, weights=data * data, minlength=counts.shape[0]))[row]
+        return sparse.csr_matrix((data.astype(np.float32), counts.indices, counts.indptr), shape=counts.shape)
 
     def dense(self, weights: sparse.csr_matrix) -> np.ndarray:
         """(n, dimensions) float32."""
@@ -123,18 +118,35 @@ def fit_text(texts: Sequence[str], dimensions: int, seed: int, characters: float
     if len(texts) > SAMPLE:
         texts = [texts[i] for i in np.sort(rng.choice(len(texts), SAMPLE, replace=False))]
     prose = float(np.mean([len(t[:LONGEST].split()) for t in texts])) >= PROSE_WORDS
-    seen: Counter[str] = Counter()
-    for text in texts:
-        seen.update(set(terms_of(text, prose, longest)))
-    least = 2 if len(texts) < 10_000 else 4
-    ranked = sorted(((n, t) for t, n in seen.items() if least <= n < max(0.95 * len(texts), least + 1)), key=lambda x: (-x[0], x[1]))[:TERMS]
+    places: dict[str, int] = {}
+    counts = _counted(texts, prose, longest, lambda terms: [places.setdefault(t, len(places)) for t in terms], places)
+    least, most = 2 if len(texts) < 10_000 else 4, 0.95 * len(texts)
+    among = np.bincount(counts.indices, minlength=len(places))
+    common = [(n, term) for term, n in zip(places, among.tolist(), strict=True) if least <= n < max(most, least + 1)]
+    ranked = sorted(common, key=lambda x: (-x[0], x[1]))[:TERMS]
     if not ranked:
         return None
     terms = [t for _, t in ranked]
     idf = np.log((1 + len(texts)) / (1 + np.array([n for n, _ in ranked]))) + 1
     model = TextModel(prose, terms, idf.astype(np.float32), np.zeros((0, len(terms)), dtype=np.float32), longest)
     dimensions = min(dimensions, len(terms) - 1, len(texts) - 1)
-    return model if dimensions < 1 else replace(model, components=_right_vectors(model.weights(texts), dimensions, rng))
+    if dimensions < 1:
+        return model
+    return replace(model, components=_right_vectors(model.weighed(counts[:, [places[t] for t in terms]]), dimensions, rng))
+
+
+def _counted(
+    texts: Sequence[str], prose: bool, longest: int, placed: Callable[[list[str]], list[int]], places: Mapping[str, int]
+) -> sparse.csr_matrix:
+    """How often each text has each term: (n, terms) counts. `placed` turns terms into their `places`, once for every text."""
+    columns, ends = array("i"), [0]
+    for text in texts:
+        columns.extend(placed(terms_of(text, prose, longest)))
+        ends.append(len(columns))
+    ones = np.ones(len(columns), dtype=np.float32)
+    found = sparse.csr_matrix((ones, np.array(columns, dtype=np.int32), np.array(ends)), shape=(len(texts), len(places)))
+    found.sum_duplicates()
+    return found
 
 
 def _right_vectors(matrix: sparse.csr_matrix, dimensions: int, rng: np.random.Generator) -> np.ndarray:

@@ -28,14 +28,23 @@ class Metric:
     label: str = ""
     proper: bool = False
 
+    @property
+    def sign(self) -> int:
+        """What turns a score into a loss, of which less is better: 1 or -1."""
+        return -1 if self.direction == "maximize" else 1
+
+    @property
+    def perfect(self) -> float:
+        """The score of answers without any error."""
+        return 1.0 if self.direction == "maximize" else 0.0
+
     def better(self, a: float, b: float) -> bool:
         """Is a strictly better than b? NaN is never better."""
-        return a > b if self.direction == "maximize" else a < b
+        return self.sign * a < self.sign * b
 
     def loss(self, truth: np.ndarray, prediction: np.ndarray, weight: np.ndarray | None = None) -> float:
         """The score turned so that lower is better."""
-        value = self.score(truth, prediction, weight)
-        return -value if self.direction == "maximize" else value
+        return self.sign * self.score(truth, prediction, weight)
 
 
 def mean(values: np.ndarray, weight: np.ndarray | None) -> float:

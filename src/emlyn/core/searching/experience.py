@@ -53,8 +53,7 @@ def taught(trials: Trials) -> Experience:
     """The record of a run. Of its table: the shape alone."""
     data, problem = trials.data, trials.problem
     costs = costs_of(data, len(trials.folds), fixed=True)
-    sign = -1 if trials.metric.direction == "maximize" else 1
-    loss = {c.recipe.name: sign * trials.score(c)[0] for c in trials.candidates if c.results and trials.complete(c)}
+    loss = {c.recipe.name: trials.loss(c) for c in trials.candidates if c.results and trials.complete(c)}
     floor = min((v for name, v in loss.items() if trials.find(name).recipe.learner == "baseline"), default=math.nan)
     best = min(loss.values(), default=math.nan)
     return Experience(

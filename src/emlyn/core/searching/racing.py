@@ -68,8 +68,7 @@ def kinds_of(recipe: Recipe) -> set[str]:
 def siblings_without_made_features(trials: Trials) -> list[Candidate]:
     """Candidates of the leader's learner without made features, where the leader has such; else none."""
     heard = [c for c in trials.candidates if c.results and c.recipe.learner != "baseline"]
-    sign = -1 if trials.metric.direction == "maximize" else 1
-    best = min((c for c in heard if c.status in ("racing", "done")), key=lambda c: sign * trials.score(c)[0], default=None)
+    best = min((c for c in heard if c.status in ("racing", "done")), key=trials.loss, default=None)
     if best is None or not made_features(best.recipe):
         return []
     return [c for c in heard if c.recipe.learner == best.recipe.learner and not made_features(c.recipe)]
@@ -93,8 +92,7 @@ def ensemble_loss(trials: Trials, candidates: Sequence[Candidate]) -> tuple[floa
     rows = trials.covered(candidates)
     predictions, truth, weight = [trials.oof(c.recipe.name)[rows] for c in candidates], trials.truth(rows), trials.weight(rows)
     mixed = blend(predictions, quick_weights(predictions, truth, trials.metric, weight, trials.seed))
-    sign = -1 if trials.metric.direction == "maximize" else 1
-    _, spread = min((trials.score(c) for c in candidates), key=lambda s: sign * s[0])
+    _, spread = trials.score(min(candidates, key=trials.loss))
     return trials.metric.loss(truth, mixed, weight), spread or 0.0
 
 

@@ -241,8 +241,7 @@ class Trials:
         The best baseline, and what is worse than it, take part only where nothing better was learned: adding a near constant costs a rank
         metric nothing and ruins the probabilities, yet one good column is more than a learner that ran out of time.
         """
-        sign = -1 if self.metric.direction == "maximize" else 1
-        ranked = sorted((c for c in self.usable() if not self.served or c.recipe.name in self.served), key=lambda c: sign * self.score(c)[0])
+        ranked = sorted((c for c in self.usable() if not self.served or c.recipe.name in self.served), key=self.loss)
         learned = [c for c in ranked if c.recipe.learner != "baseline"]
         floor = next((i for i, c in enumerate(ranked) if c.recipe.learner == "baseline"), len(ranked))
         kept: list[Candidate] = []
@@ -280,6 +279,10 @@ class Trials:
         spread = float(np.std(by_fold, ddof=1) / np.sqrt(len(by_fold))) if len(by_fold) > 1 else None
         return self.metric.score(self.truth(rows), prediction, self.weight(rows)), spread
 
+    def loss(self, candidate: Candidate) -> float:
+        """The metric over the answered units, turned so that lower is better."""
+        return self.metric.sign * self.score(candidate)[0]
+
     def truth(self, rows: np.ndarray) -> np.ndarray:
         """Answers of these units."""
         assert self.data.answers is not None
@@ -296,8 +299,7 @@ class Trials:
     def records(self) -> tuple[Trial, ...]:
         """The leaderboard: every recipe that was tried, best first, failures last."""
         tried = [(c, *(self.score(c) if c.results else (float("nan"), None))) for c in self.candidates if c.results or c.status == "failed"]
-        sign = -1 if self.metric.direction == "maximize" else 1
-        tried.sort(key=lambda t: (np.isnan(t[1]), sign * t[1]))
+        tried.sort(key=lambda t: (np.isnan(t[1]), self.metric.sign * t[1]))
         return tuple(
             Trial(
                 recipe=c.recipe,

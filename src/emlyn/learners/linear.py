@@ -34,6 +34,8 @@ CROWDED = 0.2
 """Features per row from which a lasso is offered: fewer, and which of them matter is no question."""
 MOST_SOLVED, MOST_PRODUCTS = 3_000, 1_000
 """Features, or rows where there are terms of texts, up to which a regression is solved by an eigendecomposition instead of step by step."""
+MOST_CHOOSING = 25_000
+"""Rows that the penalty is chosen on."""
 CHOICE = 0.5
 """Share of the seconds that choosing the penalty may take: the rest is for learning with it."""
 
@@ -119,7 +121,9 @@ def choose_penalty(
     over: Callable[[], bool],
     lasso: bool = False,
 ) -> Linear:
-    """The penalty of least loss on inner held-out rows (three folds below 2,000 rows, one of a fifth above), then a fit on all rows.
+    """The penalty of least loss on inner held-out rows (three folds below 2,000 rows, one of a fifth above), then a fit on all rows that goes on
+    from where the choice left off. Where a part of the rows chose, all of them take that part of its penalty: it counts beside the mean loss of a
+    row, and what the rows together say grows with them.
 
     `chosen_by()` says when the choice must be made, `over()` when the fit must end.
     """
@@ -135,25 +139,23 @@ def choose_penalty(
     else:
         size = float((features.dense**2).sum() / n) + (0.0 if features.sparse is None else 1.0)
         penalties = [c * max(size, 1e-9) / 10 / min(n, 5_000) ** 0.5 for c in (100.0, 10.0, *PENALTIES)]
-    sides = rng.permutation(np.arange(n) % (3 if n < 2_000 else 5))
+    few = np.arange(n) if n <= MOST_CHOOSING else np.sort(rng.choice(n, MOST_CHOOSING, replace=False))
+    sides = rng.permutation(np.arange(len(few)) % (3 if n < 2_000 else 5))
     folds = range(3 if n < 2_000 else 1) if n >= 10 else range(0)
-    losses = np.zeros(len(penalties))
+    losses, found = np.zeros(len(penalties)), dict[int, Linear]()
     for k in folds:
-        inner, asked = np.flatnonzero(sides != k), np.flatnonzero(sides == k)
+        inner, asked = few[sides != k], few[sides == k]
         x, held = features.take(inner), features.take(asked)
         model, worse = None, 0
         for i, penalty in enumerate(penalties):
-            model = descend(x, targets[inner], weight[inner], penalty, chosen_by, model, most=60, lasso=lasso)
+            found[i] = model = descend(x, targets[inner], weight[inner], penalty, chosen_by, model, most=60, lasso=lasso)
             losses[i] += loss_of(model, held, targets[asked], weight[asked])
             worse = worse + 1 if i and losses[i] > losses[i - 1] else 0
             if chosen_by() or worse == 2:
                 losses[i + 1 :] = np.inf
                 break
     chosen = int(losses.argmin()) if len(folds) and not (chosen_by() and np.isinf(losses[USUAL])) else USUAL
-    model = None
-    for penalty in penalties[max(0, chosen - 2) : chosen + 1]:
-        model = descend(features, targets, weight, penalty, over, model, lasso=lasso)
-    assert model is not None
+    model = descend(features, targets, weight, penalties[chosen] * len(few) / n, over, found.get(chosen), lasso=lasso)
     return model if turn is None else Linear(turn.T @ model.coefficients, model.intercept)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,15 +18,16 @@ import numpy as np
 from emlyn import plugins
 from emlyn.context import Context
 from emlyn.core.dataset import Dataset
-from emlyn.core.executor import ABANDONED, Executor, Job, Outcome, Reference, ThreadExecutor
+from emlyn.core.executor import ABANDONED, Executor, ThreadExecutor
 from emlyn.core.machine import busy_share, memory_left
 from emlyn.core.searching.costs import costs_of
+from emlyn.core.searching.flights import Flight, Flights
 from emlyn.core.searching.loading import Loading
 from emlyn.core.searching.proposals import Proposals
 from emlyn.core.searching.racing import ensemble_loss, hopeless, kinds_of, made_features, siblings_without_made_features, unlearned
 from emlyn.core.searching.schedule import Schedule, affordable_rows
 from emlyn.core.searching.telling import Telling
-from emlyn.core.searching.trials import Candidate, FoldResult, Past, Trials, answer, asked, learn, ready
+from emlyn.core.searching.trials import Candidate, FoldResult, Past, Trials, ready
 from emlyn.records.codec import digest
 from emlyn.records.plan import Plan, Recipe
 from emlyn.records.problem import Problem
@@ -45,13 +45,8 @@ TRIES = 5
 """Variations drawn before it is taken for granted that none fits into the time left."""
 PATIENCE = 15
 LEAST_GAIN = 0.05
-POLL = 0.2
 FINALISTS = 3
 """Members that an ensemble chosen on a sample is reckoned to have."""
-OVERRUN, PATIENT = 3.0, 2.0
-"""A job is given up after so many times its seconds and so many seconds more: reading answers, and a busy machine, take their time too."""
-GRACE, GRACE_SHARE = 0.5, 0.02
-"""Seconds, or share of the budget where that is more, after the search's end at which jobs that still run are given up."""
 
 
 def search(plan: Plan, data: Dataset, problem: Problem, context: Context, past: Past | None = None) -> Trials:
@@ -91,18 +86,6 @@ def _layout(plan: Plan, data: Dataset, context: Context) -> tuple[int, int]:
 
 
 @dataclass
-class Flight:
-    """A job on its way."""
-
-    candidate: Candidate
-    fold: int
-    """-1: the whole candidate is being read at its cross-fitted steps."""
-    future: Future[Outcome]
-    due: float = math.inf
-    """Seconds since the run's start at which it is given up: it was told to stop long before."""
-
-
-@dataclass
 class Race:
     """The scheduler. One thread; only it touches the trials."""
 
@@ -111,7 +94,6 @@ class Race:
     context: Context
     executor: Executor
     past: Past
-    flying: list[Flight] = field(default_factory=list)
     best: float | None = None
     worst: float | None = None
     first_s: float | None = None
@@ -120,8 +102,6 @@ class Race:
     """Variations in a row that brought the ensemble nothing."""
     mixed: float = math.inf
     """Loss of the ensemble so far."""
-    asked: float = math.inf
-    """When it was asked to stop."""
     put_off: deque[Recipe] = field(default_factory=deque)
     """Recipes too dear for their share of the time when it was their turn: begun when nothing else is left and they fit into what is."""
     unruly: set[str] = field(default_factory=set)
@@ -134,12 +114,11 @@ class Race:
         self.schedule = Schedule.of(self.context.budget, self.plan, self.costs, folds, self.executor.workers)
         self.timed = timed
         self.telling = Telling(self.trials, self.context)
-        self.threads = max(1, self.plan.threads // self.executor.workers)
-        self.shared: dict[int, Reference] = {}
         self.queue: deque[Recipe] = deque(self.plan.recipes)
         self.memory = memory_left(self.context.memory)
         self.learners: dict[str, Any] = {learner.name: learner for learner in plugins.collect("learners")}
         self.loading = Loading(self.learners)
+        self.flights = Flights(self.trials, self.context, self.executor, self.schedule, self.loading, self.learners)
 
     @property
     def left(self) -> float:
@@ -151,13 +130,13 @@ class Race:
         self.telling.begins()
         self._restore()
         while True:
-            while len(self.flying) < self.executor.workers and not self._over() and (flight := self._next()):
-                self.flying.append(flight)
-            if not self.flying:
+            while not self.flights.full and not self._over() and self._next():
+                pass
+            if not self.flights:
                 break
             if self.context.cancel.is_set():
                 self.executor.cancel()
-            for flight in self._landed():
+            for flight in self.flights.landed():
                 self._take(flight)
         self.trials.wall_s = self.context.budget.spent - began
         self._conclude()
@@ -181,52 +160,32 @@ class Race:
         edge = self.trials.metric.perfect
         return abs(self.best - edge) <= PERFECT * abs(self.worst - edge)
 
-    def _landed(self) -> list[Flight]:
-        """Flights that ended. Without a clock: the oldest alone, so that every decision rests on the same results run after run."""
-        watched = self.flying if self.timed else self.flying[:1]
-        wait([f.future for f in watched], timeout=POLL, return_when=FIRST_COMPLETED)
-        self._give_up()
-        done = [f for f in watched if f.future.done()]
-        self.flying = [f for f in self.flying if f not in done]
-        return done
-
-    def _give_up(self) -> None:
-        """Go on without the jobs that did not stop: long after their time, at the deadline where there is a model, soon after a wish to stop."""
-        now = self.context.budget.spent
-        if self.context.cancel.is_set():
-            self.asked = min(self.asked, now)
-        grace = max(GRACE, GRACE_SHARE * self.context.budget.seconds)
-        late = now > self.asked + PATIENT or (self.left < -grace and (bool(self.trials.usable()) or self.context.budget.left < 0))
-        for flight in self.flying:
-            if late or now > flight.due:
-                self.executor.abandon(flight.future)
-
     # what to do next
 
-    def _next(self) -> Flight | None:
-        """What is worth doing now: hear newcomers, finish survivors, then the next recipe, then those put off. None when nothing can be begun."""
-        if not self.timed and any(f.fold <= 0 for f in self.flying):
-            return None
+    def _next(self) -> bool:
+        """Begin what is worth doing now: newcomers, survivors, then the next recipe, then those put off. False when nothing can be begun."""
+        if not self.timed and any(f.fold <= 0 for f in self.flights):
+            return False
         while (newcomer := self._newcomer()) and self._beside(newcomer):
-            if (flight := self._enter(newcomer)) is not None:
-                return flight
+            if self._enter(newcomer):
+                return True
         for candidate, missing in self._by_promise(self._survivors()):
             if not self._beside(candidate.recipe):
-                return None
+                return False
             if self.timed and len(candidate.results) == 1 and self._let_go(candidate):
                 continue
             if not self.trials.usable() or self.schedule.fits(candidate.recipe, len(missing)):
-                return self._submit(candidate, missing[0])
+                return self._begin(candidate, missing[0])
             self._stop(candidate, SHORT_OF_TIME)
-        if not self.timed and self.flying:
-            return None
+        if not self.timed and self.flights:
+            return False
         while self.queue and self._beside(self.queue[0]):
-            if (flight := self._enter(self.queue[0])) is not None:
-                return flight
+            if self._enter(self.queue[0]):
+                return True
         while not self.queue and self.put_off and self._beside(self.put_off[0]):
-            if (flight := self._enter(self.put_off[0])) is not None:
-                return flight
-        return None if self.queue or self.put_off else self._vary()
+            if self._enter(self.put_off[0]):
+                return True
+        return not self.queue and not self.put_off and self._vary()
 
     def _newcomer(self) -> Recipe | None:
         """With a clock, and once there is a model: who is heard before anyone gets a second fold. A kind that nobody has tried, and whoever costs
@@ -254,7 +213,7 @@ class Race:
 
     def _survivors(self) -> list[tuple[Candidate, list[int]]]:
         """Who is in the race, with the folds that nobody has begun: as long as there is no model, also of the first whose fold 0 is under way."""
-        busy = {(f.candidate.recipe.name, f.fold) for f in self.flying}
+        busy = {(f.candidate.recipe.name, f.fold) for f in self.flights}
         racing = [c for c in self.trials.candidates if c.status == "racing" and (c.results or self._hurries(c))]
         folds = range(len(self.trials.folds))
         return [(c, missing) for c in racing if (missing := [k for k in folds if k not in c.results and (c.recipe.name, k) not in busy])]
@@ -270,39 +229,45 @@ class Race:
         whole = len(self.trials.folds)
         return sorted(found, key=lambda t: (len(t[1]) >= whole - 1, self.trials.loss(t[0]) if t[0].results else math.inf))
 
-    def _enter(self, recipe: Recipe) -> Flight | None:
-        """Take a recipe out of the queue, or of those put off, and begin its fold 0; None where it is refused."""
+    def _enter(self, recipe: Recipe) -> bool:
+        """Take a recipe out of the queue, or of those put off, and begin its fold 0; False where it is refused."""
         again = not self.queue
         (self.put_off if again else self.queue).remove(recipe)
         reason = self._impossible(recipe)
         if not reason and self._too_dear(recipe):
             if not again:
                 self.put_off.append(recipe)
-                return None
+                return False
             reason = SHORT_OF_TIME
         candidate = Candidate(recipe)
         self.trials.candidates.append(candidate)
         if reason:
             self._stop(candidate, reason)
-            return None
+            return False
         candidate.status = "racing"
-        return self._submit(candidate, 0)
+        return self._begin(candidate, 0)
 
-    def _vary(self) -> Flight | None:
-        """After the portfolio: a variation of what carries the ensemble, while that still brings something."""
+    def _begin(self, candidate: Candidate, fold: int) -> bool:
+        if self.timed and not candidate.results:
+            candidate.limit_s = self._limit()
+        self.flights.learn(candidate, fold)
+        return True
+
+    def _vary(self) -> bool:
+        """After the portfolio: begin a variation of what carries the ensemble, while that still brings something."""
         bounded = self.plan.trials is not None
         if self.dry >= PATIENCE or (bounded and len(self.trials.candidates) >= (self.plan.trials or 0)) or not (bounded or self.timed):
-            return None
+            return False
         if self.timed and self.proposals is None and self.left < VARY_FROM + self.loading.longest:
-            return None
+            return False
         self.proposals = self.proposals or Proposals(self.trials, self.context.seed)
         for _ in range(TRIES):
             recipe = self.proposals.propose()
             if recipe is not None and not self._impossible(recipe) and not self._too_dear(recipe) and self._beside(recipe):
                 candidate = Candidate(recipe, status="racing")
                 self.trials.candidates.append(candidate)
-                return self._submit(candidate, 0)
-        return None
+                return self._begin(candidate, 0)
+        return False
 
     def _impossible(self, recipe: Recipe) -> str:
         """Why a recipe will not be begun at any time; empty where it may be."""
@@ -321,40 +286,14 @@ class Race:
 
     def _beside(self, recipe: Recipe) -> bool:
         """Is there memory for it beside what runs?"""
-        taken = sum(self._needs(f.candidate.recipe) for f in self.flying)
-        return not self.flying or not self.memory or taken + self._needs(recipe) <= MEMORY_SHARE * self.memory
+        taken = sum(self._needs(f.candidate.recipe) for f in self.flights)
+        return not self.flights or not self.memory or taken + self._needs(recipe) <= MEMORY_SHARE * self.memory
 
     def _limit(self) -> float:
         """Seconds each fold of a new recipe may take."""
         untried = set[str]().union(*map(kinds_of, self.queue)) - self._tried()
         promised = sum(self.costs.expect(c.recipe) * len(missing) for c, missing in self._survivors())
         return self.schedule.limit(promised, len(untried), bool(self.queue))
-
-    def _submit(self, candidate: Candidate, fold: int) -> Flight:
-        recipe = candidate.recipe
-        if candidate.results and (settled := candidate.results[min(candidate.results)].settled):
-            recipe = replace(recipe, params={**recipe.params, **settled})
-        seconds = math.inf
-        if self.timed:
-            if not candidate.results:
-                candidate.limit_s = self._limit()
-            seconds = self.schedule.seconds(candidate.limit_s, self._reading(recipe.learner), self.loading.seconds(recipe.learner))
-        job = Job(learn, (self.learners[recipe.learner], recipe, self._share(fold)), seconds, self.threads, self._seed(fold))
-        patience = OVERRUN * seconds + PATIENT + self.loading.patience(recipe.learner)
-        return Flight(candidate, fold, self.executor.submit(job), self.context.budget.spent + patience)
-
-    def _reading(self, learner: str) -> float:
-        """Seconds of answering per second of learning, as seen so far: each fold is read when learned and, all in one job, at the chosen steps."""
-        seen = [r.predict_s / max(r.fit_s, 0.01) for c in self.trials.candidates if c.recipe.learner == learner for r in c.results.values()]
-        return (1 + len(self.trials.folds)) * max(seen, default=0.05)
-
-    def _share(self, fold: int) -> Reference:
-        if fold not in self.shared:
-            self.shared[fold] = self.executor.share(self.trials.folds[fold])
-        return self.shared[fold]
-
-    def _seed(self, fold: int) -> int:
-        return int(np.random.SeedSequence([self.context.seed, fold]).generate_state(1)[0] % 2**31)
 
     # what came of it
 
@@ -389,9 +328,7 @@ class Race:
             steps = {k: candidate.fold_steps(k) for k in candidate.results}
             moved = {k: s for k, s in steps.items() if s is not None and s != candidate.results[k].fitted.steps}
             if moved:
-                work = [(candidate.results[k].fitted, k, s) for k, s in moved.items()]
-                job = Job(settle, (work, [asked(self.trials.folds[k]) for k in moved]), math.inf, self.threads)
-                self.flying.append(Flight(candidate, -1, self.executor.submit(job)))
+                self.flights.settle(candidate, moved)
             else:
                 self._finish(candidate)
             return
@@ -486,8 +423,3 @@ class Race:
         else:
             why = "every recipe was tried; nothing more can be gained"
         self.telling.ends(why)
-
-
-def settle(work: list[tuple[Any, int, int]], asks: list[Dataset], effort: Any) -> dict[int, np.ndarray]:
-    """The job that reads fitted models at their cross-fitted steps: fold -> answers."""
-    return {fold: answer(fitted, ask, steps, effort) for (fitted, fold, steps), ask in zip(work, asks, strict=True)}

@@ -316,12 +316,14 @@ def kill_writers(home: Path, database: str, times: int) -> dict[str, list[str]]:
         writer = subprocess.Popen([sys.executable, "-c", WRITER, str(home), database], stdout=subprocess.PIPE, text=True)
         assert writer.stdout is not None
         first = writer.stdout.readline()
+        assert first.endswith("\n"), "every writer begins"
         time.sleep(rng.random() ** 2 * 0.4)
         writer.kill()
         for line in (first + writer.stdout.read()).splitlines(keepends=True):
             if line.endswith("\n"):  # the kill may also cut a line short: what was not said to its end was not acknowledged
-                kind, what, *_ = line.split()
-                said[kind].append(what)
+                words = line.split()
+                assert len(words) > 1, line
+                said[words[0]].append(words[1])
         writer.wait()
         writer.stdout.close()
     return said

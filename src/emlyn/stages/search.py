@@ -112,13 +112,16 @@ class Race:
         folds, timed = len(self.trials.folds), self.plan.trials is None and math.isfinite(self.context.budget.seconds)
         self.costs = costs_of(data, folds, fixed=not timed, speed=self.plan.speed)
         self.schedule = Schedule.of(self.context.budget, self.plan, self.costs, folds, self.executor.workers)
-        self.timed = timed
         self.telling = Telling(self.trials, self.context)
         self.queue: deque[Recipe] = deque(self.plan.recipes)
         self.memory = memory_left(self.context.memory)
         self.learners: dict[str, Any] = {learner.name: learner for learner in plugins.collect("learners")}
         self.loading = Loading(self.learners)
-        self.flights = Flights(self.trials, self.context, self.executor, self.schedule, self.loading, self.learners)
+        self.flights = Flights(self.trials, self.context, self.executor, self.schedule, self.loading)
+
+    @property
+    def timed(self) -> bool:
+        return self.schedule.timed
 
     @property
     def left(self) -> float:
@@ -248,6 +251,7 @@ class Race:
         return self._begin(candidate, 0)
 
     def _begin(self, candidate: Candidate, fold: int) -> bool:
+        """Begin a fold, whose limit is that of the candidate's first. Always True: something was begun."""
         if self.timed and not candidate.results:
             candidate.limit_s = self._limit()
         self.flights.learn(candidate, fold)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -89,7 +89,8 @@ class TextModel:
     def weights(self, texts: Sequence[str]) -> sparse.csr_matrix:
         """Rows of unit length (or zero): (n, terms) float32."""
         index = self._index
-        return self.weighed(_counted(texts, self.prose, self.longest, lambda terms: [index[t] for t in terms if t in index], index))
+        rows = ([index[t] for t in terms_of(text, self.prose, self.longest) if t in index] for text in texts)
+        return self.weighed(_counted(rows, index))
 
     def weighed(self, counts: sparse.csr_matrix) -> sparse.csr_matrix:
         """Rows of unit length (or zero) from how often each text has each term of the vocabulary, both (n, terms)."""
@@ -119,7 +120,7 @@ def fit_text(texts: Sequence[str], dimensions: int, seed: int, characters: float
         texts = [texts[i] for i in np.sort(rng.choice(len(texts), SAMPLE, replace=False))]
     prose = float(np.mean([len(t[:LONGEST].split()) for t in texts])) >= PROSE_WORDS
     places: dict[str, int] = {}
-    counts = _counted(texts, prose, longest, lambda terms: [places.setdefault(t, len(places)) for t in terms], places)
+    counts = _counted(([places.setdefault(t, len(places)) for t in terms_of(text, prose, longest)] for text in texts), places)
     least, most = 2 if len(texts) < 10_000 else 4, 0.95 * len(texts)
     among = np.bincount(counts.indices, minlength=len(places))
     common = [(n, term) for term, n in zip(places, among.tolist(), strict=True) if least <= n < max(most, least + 1)]
@@ -135,16 +136,14 @@ def fit_text(texts: Sequence[str], dimensions: int, seed: int, characters: float
     return replace(model, components=_right_vectors(model.weighed(counts[:, [places[t] for t in terms]]), dimensions, rng))
 
 
-def _counted(
-    texts: Sequence[str], prose: bool, longest: int, placed: Callable[[list[str]], list[int]], places: Mapping[str, int]
-) -> sparse.csr_matrix:
-    """How often each text has each term: (n, terms) counts. `placed` turns terms into their `places`, once for every text."""
+def _counted(rows: Iterable[list[int]], places: Sized) -> sparse.csr_matrix:
+    """How often each text has each term: (n, terms). `rows` hold the places of each text's terms, `places` all there are once rows are read."""
     columns, ends = array("i"), [0]
-    for text in texts:
-        columns.extend(placed(terms_of(text, prose, longest)))
+    for row in rows:
+        columns.extend(row)
         ends.append(len(columns))
     ones = np.ones(len(columns), dtype=np.float32)
-    found = sparse.csr_matrix((ones, np.array(columns, dtype=np.int32), np.array(ends)), shape=(len(texts), len(places)))
+    found = sparse.csr_matrix((ones, np.array(columns, dtype=np.int32), np.array(ends)), shape=(len(ends) - 1, len(places)))
     found.sum_duplicates()
     return found
 

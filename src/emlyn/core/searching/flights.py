@@ -46,7 +46,6 @@ class Flights:
     executor: Executor
     schedule: Schedule
     loading: Loading
-    learners: Mapping[str, Any]
     _flying: list[Flight] = field(default_factory=list)
     _shared: dict[int, Reference] = field(default_factory=dict)
     _asked: float = math.inf
@@ -73,7 +72,7 @@ class Flights:
             recipe = replace(recipe, params={**recipe.params, **settled})
         if self.schedule.timed:
             seconds = self.schedule.seconds(candidate.limit_s, self._reading(recipe.learner), self.loading.seconds(recipe.learner))
-        job = Job(learn, (self.learners[recipe.learner], recipe, self._share(fold)), seconds, self._threads, self._seed(fold))
+        job = Job(learn, (self.loading.learners[recipe.learner], recipe, self._share(fold)), seconds, self._threads, self._seed(fold))
         patience = OVERRUN * seconds + PATIENT + self.loading.patience(recipe.learner)
         self._flying.append(Flight(candidate, fold, self.executor.submit(job), self.context.budget.spent + patience))
 

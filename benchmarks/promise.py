@@ -51,7 +51,7 @@ def once(table: engineer.Read, options: TrainOptions, rows: int, seed: int) -> t
     if ready.sealed is not None:
         promise = evaluate_sealed(model, ready.sealed, problem, context)
     else:
-        promise = evaluate_oof(trials, ready.working, problem, context)
+        promise = evaluate_oof(trials, problem, context)
     truth = evaluate_rows(model, engineer.labelled(rest, ready.audit.card, problem), problem, context)
     return promise.method, promise.metrics, truth.metrics
 

@@ -376,9 +376,9 @@ def _evaluate(learned: Learned, ready: Prepared, options: TrainOptions, context:
         found = evaluate_sealed(model, ready.sealed, problem, context)
     elif learned.fair is not None and learned.twin is not None:
         stored, rows = judged(learned.fair, (trials, learned.twin), context)
-        found = evaluate_stored(stored, ready.working.take(rows), problem, context)
+        found = evaluate_stored(stored, trials.data.take(rows), problem, context)
     else:
-        found = evaluate_oof(trials, ready.working, problem, context)
+        found = evaluate_oof(trials, problem, context)
     if learned.fair is not None:
         found = deepened(found, {"fairness": limit_section(learned.fair, found, problem)}, problem)
     extra = _baselines_only(model, trials)
@@ -439,7 +439,7 @@ def _to_explain(learned: Learned, ready: Prepared) -> tuple[Any, Dataset]:
     if ready.sealed is not None:
         return learned.model, ready.sealed
     trials = learned.trials
-    return left_out(learned.model, ready.working, trials.fold_of, len(trials.folds)) or (learned.model, ready.working)
+    return left_out(learned.model, trials.data, trials.fold_of, len(trials.folds)) or (learned.model, ready.working)
 
 
 def _groups(raw: Table, name: str) -> np.ndarray | None:

@@ -65,6 +65,14 @@ class Dataset:
             self, units=self.units[positions], answers=cut(self.answers), weight=cut(self.weight), group=cut(self.group), time=cut(self.time)
         )
 
+    def apart(self, positions: np.ndarray) -> Dataset:
+        """The same with base tables that hold no other rows, so that what is derived from them costs for these units alone; the encoder stays."""
+        found = self.take(positions)
+        if "rows" not in self.tables:
+            return found
+        kept = Views({k: self.shared[k] for k in ("encoder", "hurried") if k in self.shared})
+        return replace(found, tables={name: t.take(found.units) for name, t in self.tables.items()}, units=np.arange(len(found)), shared=kept)
+
     def without_answers(self) -> Dataset:
         return replace(self, answers=None, weight=None)
 

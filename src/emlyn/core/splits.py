@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +17,8 @@ SEALED_SHARE = 0.2
 SEALED_MOST = 5_000
 HELD_MOST = 20_000
 """Rows that a single holdout asks about at most; more would only take rows from learning."""
-
+FEWEST_GROUPS = 20
+"""Groups that a single holdout asks about, where there are so many: rows of one group say little about others."""
 
 TWINS = "identical rows"
 """`SplitRule.by` where rows with equal features are kept together."""
@@ -116,25 +117,33 @@ def make_folds(data: Dataset, rule: SplitRule, count: int, seed: int = 0, *, str
     """
     if count < 2:
         raise ValueError("at least two folds are needed")
-    n = len(data)
     if rule.kind == "time" and data.time is not None:
-        return _forward(data, rule, count)
-    rng = np.random.default_rng(seed)
-    if rule.kind == "group" and rule.by == TWINS and data.group is None:
-        data = replace(data, group=twin_codes(data.rows.take(data.units), tuple(data.rows)))
-    if rule.kind == "group" and data.group is not None:
-        side = _group_sides(data, count, rng, stratify)
-    elif stratify and data.answers is not None:
-        side = _stratified_sides(data.answers, count, rng)
-    else:
-        side = rng.permutation(np.arange(n) % count)
+        return [fold_at(data, ask, k, before) for k, (ask, before) in enumerate(_forward(data, rule, count))]
+    side = _sides(data, rule, count, seed, stratify)
     return [fold_at(data, np.flatnonzero(side == k), k) for k in range(count)]
 
 
 def holdout(data: Dataset, rule: SplitRule, share: float, seed: int = 0, *, stratify: bool = False) -> Fold:
-    """One fold that asks about `share` of the units."""
-    count = max(2, round(1 / share))
-    return replace(make_folds(data, rule, count, seed, stratify=stratify)[-1 if rule.kind == "time" else 0], number=0)
+    """One fold that asks about `share` of the units: of groups about `FEWEST_GROUPS`, where that are more, and half of the units at most."""
+    if rule.kind == "time" and data.time is not None:
+        ask, before = next(_forward(data, rule, max(2, round(1 / share)), latest_first=True))
+        return fold_at(data, ask, 0, before)
+    if rule.kind == "group" and data.group is not None:
+        share = max(share, FEWEST_GROUPS / len(np.unique(data.group)))
+    side = _sides(data, rule, max(2, round(1 / share)), seed, stratify)
+    return fold_at(data, np.flatnonzero(side == 0), 0)
+
+
+def _sides(data: Dataset, rule: SplitRule, count: int, seed: int, stratify: bool) -> np.ndarray:
+    """Which of `count` parts each unit belongs to (n,)."""
+    rng = np.random.default_rng(seed)
+    if rule.kind == "group" and rule.by == TWINS and data.group is None:
+        data = replace(data, group=twin_codes(data.rows.take(data.units), tuple(data.rows)))
+    if rule.kind == "group" and data.group is not None:
+        return _group_sides(data, count, rng, stratify)
+    if stratify and data.answers is not None:
+        return _stratified_sides(data.answers, count, rng)
+    return rng.permutation(np.arange(len(data)) % count)
 
 
 def _stratified_sides(answers: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -175,16 +184,14 @@ def _group_sides(data: Dataset, count: int, rng: np.random.Generator, stratify: 
     return place[group]
 
 
-def _forward(data: Dataset, rule: SplitRule, count: int) -> list[Fold]:
+def _forward(data: Dataset, rule: SplitRule, count: int, *, latest_first: bool = False) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Positions of each block in turn, and of what came before it."""
     assert data.time is not None
     order = np.argsort(data.time, kind="stable")
     edges = np.linspace(0, len(order), count + 2).astype(int)[1:]
-    folds: list[Fold] = []
-    for k in range(count):
-        ask = order[edges[k] : edges[k + 1]]
-        before = order[: edges[k]]
+    for k in reversed(range(count)) if latest_first else range(count):
+        ask, before = order[edges[k] : edges[k + 1]], order[: edges[k]]
         if rule.embargo_s and len(ask):
             before = before[data.time[before] <= data.time[ask].min() - rule.embargo_s]
         if len(ask) and len(before):
-            folds.append(fold_at(data, ask, len(folds), before))
-    return folds
+            yield ask, before

@@ -98,10 +98,8 @@ def _members(choice: _Choice, trials: Trials, data: Dataset, context: Context) -
 def _member(c: Candidate, trials: Trials, data: Dataset, context: Context, waiting: float = 0.0) -> Member:
     """A bag of fold models: together they have seen every working row in equal measure. Learned once more where the plan says so: on all rows, or on
     as many as time suffices for. `waiting` are the seconds that a fold took of the members still to come."""
-    results, steps = [r for _, r in sorted(c.results.items())], c.steps()
-    fitted = tuple(at_steps(r.fitted, None if steps is None or r.curve is None else min(steps, len(r.curve))) for r in results)
-    member = Member(c.recipe, 1.0, fitted, trials.score(c)[0])
-    if trials.plan.refit or len(fitted) < len(trials.folds):
+    member = Member(c.recipe, 1.0, c.models(), trials.score(c)[0])
+    if not c.bag and (trials.plan.refit or len(c.results) < len(trials.folds)):
         return _refitted(member, c, trials, data, context, waiting)
     return member
 
@@ -224,7 +222,8 @@ def _refitted(member: Member, candidate: Candidate, trials: Trials, data: Datase
     left = context.budget.until("search") if trials.plan.trials is None else math.inf
     rows = affordable_rows(left, slowest.fit_s + waiting, len(trials.folds[slowest.fold].fit), len(data))
     if not rows or context.cancel.is_set():
-        context.emit("note", f"no time to learn {member.recipe.name} once more on more rows: its fold models are kept")
+        if trials.before is None:  # in finals it has seen nearly all that there is time for
+            context.emit("note", f"no time to learn {member.recipe.name} once more on more rows: its fold models are kept")
         return member
     recipe = replace(member.recipe, params={**member.recipe.params, **slowest.settled})
     data = _that_fit(recipe, _drawn(data, rows, recipe, context, "the time left does not suffice for more"), context)

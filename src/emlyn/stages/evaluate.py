@@ -113,17 +113,15 @@ def evaluate_rows(model: Predicts, data: Dataset, problem: Problem, context: Con
     return evaluate_answers(_answers(model, data, problem), problem, context, "external file", data)
 
 
-def evaluate_oof(trials: Trials, data: Dataset, problem: Problem, context: Context) -> Evaluation:
-    """Cross-validation on all rows, corrected for having chosen, weighed and calibrated on them (`core.selection`).
+def evaluate_oof(trials: Trials, problem: Problem, context: Context) -> Evaluation:
+    """Cross-validation on all rows of the trials, corrected for having chosen, weighed and calibrated on them (`core.selection`).
 
     Rows that no fold asked about (the earliest, where folds run forward in time) are left out.
     """
-    assert data.answers is not None
     candidates = trials.eligible()
     rows = trials.covered(candidates)
-    weight = None if data.weight is None else data.weight[rows]
-    stored = OutOfFold([trials.oof(c.recipe.name)[rows] for c in candidates], trials.fold_of[rows], data.answers[rows], weight)
-    return evaluate_stored(stored, data.take(rows), problem, context)
+    stored = OutOfFold([trials.oof(c.recipe.name)[rows] for c in candidates], trials.fold_of[rows], trials.truth(rows), trials.weight(rows))
+    return evaluate_stored(stored, trials.data.take(rows), problem, context)
 
 
 def evaluate_stored(stored: OutOfFold, asked: Dataset, problem: Problem, context: Context) -> Evaluation:

@@ -26,8 +26,12 @@ TEXT_SHARE = 0.2
 """Share of the time until the search ends that preparing texts may take."""
 MEMORY_SHARE = 0.4
 """Share of the memory left that the least learner may need on the rows that recipes are chosen on."""
-SAMPLE_FROM = 300_000
-"""Rows from which recipes are chosen on a sample; the members of the final ensemble are learned on all that fits."""
+FEW_ROWS, SAMPLE_FROM = 50_000, 300_000
+"""Rows up to which recipes are always chosen on all of them, and from which always on a sample: what ships then learns from more."""
+ONE_FOLD_FROM = 10_000
+"""Rows of a sample from which a single fold tells recipes apart: the finals judge them once more."""
+SMALL_SAMPLE, SAMPLE_ROUND = 20_000, 0.15
+"""Rows down to which a sample is made smaller so that one fold of a first round of learners takes this share of the time."""
 
 
 def plan(problem: Problem, data: Dataset, options: TrainOptions, context: Context, past: Past | None = None) -> Plan:
@@ -49,13 +53,16 @@ def plan(problem: Problem, data: Dataset, options: TrainOptions, context: Contex
         recipes = recipes[: max(1, options.trials)]
     seconds = math.inf if options.trials is not None else context.budget.until("search")
     before = past if past is not None and past.folds else None
-    sample = before.sample if before else _sample(len(data), recipes, costs, memory_left(context.memory))
+    cores = max(1, context.threads)
+    sample = before.sample if before else _sample(len(data), recipes, costs, memory_left(context.memory), seconds * cores)
     if sample:
         costs = replace(costs, rows=sample)
     if before:
         folds, why = before.folds, "as in the run that this one goes on from"
+    elif sample >= ONE_FOLD_FROM:
+        folds, why = 1, f"recipes are chosen on {sample:,} of {len(data):,} units; those that carry the ensemble then learn from more"
     else:
-        folds, why = fold_count(data, problem.split, recipes, seconds * max(1, context.threads), costs)
+        folds, why = fold_count(data, problem.split, recipes, seconds * cores, costs)
     refit = folds == 1 or sample > 0 or problem.split.kind == "time" or options.max_latency is not None
     made = Plan(recipes, folds, why, sample=sample, threads=context.threads, refit=refit, max_latency=options.max_latency, trials=options.trials)
     made = replace(made, speed=dict(known.speed), experience=known.said)
@@ -65,13 +72,25 @@ def plan(problem: Problem, data: Dataset, options: TrainOptions, context: Contex
     return made
 
 
-def _sample(n: int, recipes: tuple[Recipe, ...], costs: Costs, memory: int) -> int:
-    """Rows to choose recipes on, 0 for all: fewer where there are many, and where not even the least learner would find its memory."""
+def _sample(n: int, recipes: tuple[Recipe, ...], costs: Costs, memory: int, core_seconds: float) -> int:
+    """Rows to choose recipes on, 0 for all: fewer where there are many, or where one round of learners on three folds would take most of the time; so
+    many that a round on one fold leaves time for others. And fewer where not even the least learner would find its memory."""
+    many = n > SAMPLE_FROM or (n > FEW_ROWS and 3 * sum(first_round(recipes, costs)) > FIVE_FOLDS * core_seconds)
+    rows = min(n, SAMPLE_FROM) // 2 if many else n
+    while SMALL_SAMPLE < rows < n and sum(first_round(recipes, replace(costs, rows=rows))) > SAMPLE_ROUND * core_seconds:
+        rows //= 2
     learned = [r for r in recipes if r.learner != "baseline"]
-    rows = n if n <= SAMPLE_FROM else SAMPLE_FROM // 2
     while memory and learned and rows > LEAST_SAMPLE and min(replace(costs, rows=rows).memory(r) for r in learned) > MEMORY_SHARE * memory:
         rows //= 2
     return rows if rows < n else 0
+
+
+def first_round(recipes: tuple[Recipe, ...], costs: Costs) -> list[float]:
+    """Seconds of one fold of the cheapest recipe of each learner."""
+    cheapest: dict[str, float] = {}
+    for r in recipes:
+        cheapest[r.learner] = min(cheapest.get(r.learner, math.inf), costs.prior(r))
+    return list(cheapest.values())
 
 
 def portfolio(problem: Problem, data: Dataset, costs: Costs, context: Context, known: Advice) -> tuple[Recipe, ...]:
@@ -106,16 +125,14 @@ def portfolio(problem: Problem, data: Dataset, costs: Costs, context: Context, k
 def fold_count(data: Dataset, rule: SplitRule, recipes: tuple[Recipe, ...], core_seconds: float, costs: Costs) -> tuple[int, str]:
     """8 folds where a first round of learners leaves most of the time, 5 where it leaves some without the dearest learner, else 3, or one holdout."""
     n = len(data)
-    cheapest: dict[str, float] = {}
-    for r in recipes:
-        cheapest[r.learner] = min(cheapest.get(r.learner, math.inf), costs.prior(r))
-    one_fold, dearest = sum(cheapest.values()), max(cheapest.values())
+    found = first_round(recipes, costs)
+    one_fold, dearest = sum(found), max(found)
     if n < 20_000 and 8 * one_fold <= EIGHT_FOLDS * core_seconds:
         folds = 8
     elif 5 * (one_fold - dearest) <= FIVE_FOLDS * core_seconds:
         folds = 5
     else:
-        folds = 3 if n < 50_000 or 3 * one_fold <= 1.2 * core_seconds else 1
+        folds = 3 if n < FEW_ROWS or 3 * one_fold <= 1.2 * core_seconds else 1
     why = f"{n:,} units, about {one_fold:.1f} s for one fold of a first round of learners"
     groups = None if data.group is None else len(np.unique(data.group))
     if groups is not None and groups < folds:

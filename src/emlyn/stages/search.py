@@ -3,7 +3,7 @@
 Fold 0 of every kind first; who survives it gets the other folds, the best first; a recipe that cannot finish in time is put off, and boosters
 stop at their limit and keep what they learned. With a number of trials instead of a time limit nothing depends on a clock or on how many workers
 there are: one recipe is tried after another, its folds side by side, and is judged after its first fold and after its last; so the same recipes are
-selected run after run, here or on a cluster.
+selected run after run, here or on a cluster. Of a large table the race sees a sample; the finals that follow see what there is time for.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from emlyn.core.dataset import Dataset
 from emlyn.core.executor import ABANDONED, Executor, ThreadExecutor
 from emlyn.core.machine import busy_share, memory_left
 from emlyn.core.searching.costs import costs_of
+from emlyn.core.searching.finals import Finals
 from emlyn.core.searching.flights import Flight, Flights
 from emlyn.core.searching.loading import Loading
 from emlyn.core.searching.proposals import Proposals
@@ -46,21 +47,23 @@ TRIES = 5
 PATIENCE = 15
 LEAST_GAIN = 0.05
 FINALISTS = 3
-"""Members that an ensemble chosen on a sample is reckoned to have."""
+"""Candidates of a sample, the best ones, of which one is reckoned to learn from more rows."""
 
 
 def search(plan: Plan, data: Dataset, problem: Problem, context: Context, past: Past | None = None) -> Trials:
     """Try the plan's recipes on shared folds. What `past` holds is taken over, every new fold result is handed to `past.keep`."""
     data = ready(data, context.seed)
     task = plugins.find("tasks", problem.task)
+    all_rows, whole = data, None
     if plan.sample:
+        whole = task.folds(data, problem, 1, context.seed)[0]
         rng = np.random.default_rng(context.seed)
-        data = data.take(np.sort(rng.choice(len(data), plan.sample, replace=False)))
+        data = whole.fit.apart(np.sort(rng.choice(len(whole.fit), min(plan.sample, len(whole.fit)), replace=False)))
     folds = task.folds(data, problem, plan.folds, context.seed)
     trials = Trials(data, problem, folds, task.width(problem), plan)
     trials.seed = context.seed
     own = context.executor is None
-    executor: Executor = ThreadExecutor(*_layout(plan, data, context)[:1]) if own else context.executor
+    executor: Executor = ThreadExecutor(_workers(plan, data)) if own else context.executor
     if past is None or data.shared.get("hurried"):
         past = Past()
     race = Race(plan, trials, context, executor, past)
@@ -69,20 +72,18 @@ def search(plan: Plan, data: Dataset, problem: Problem, context: Context, past: 
     finally:
         if own:
             executor.close()
-    return trials
+    return trials if whole is None else Finals(trials, whole, all_rows, context, race.flights.threads).run()
 
 
-def _layout(plan: Plan, data: Dataset, context: Context) -> tuple[int, int]:
-    """(jobs side by side, threads of each): many small jobs rather than threads that wait for each other, most of all when others use the cores."""
+def _workers(plan: Plan, data: Dataset) -> int:
+    """Jobs side by side: many small ones rather than threads that wait for each other, most of all when others use the cores."""
     threads = max(1, plan.threads)
     if threads == 1:
-        return 1, 1
+        return 1
     encoder = data.shared.get("encoder")
     cells = len(data) * (len(encoder.names) if encoder is not None else 1)
     crowded = plan.trials is None and busy_share() > 0.5
-    if cells >= SERIAL_FROM and not crowded:
-        return 1, threads
-    return threads, 1
+    return 1 if cells >= SERIAL_FROM and not crowded else threads
 
 
 @dataclass
@@ -152,9 +153,9 @@ class Race:
         return self.context.cancel.is_set() or (self.left <= 0 and bool(self.trials.usable())) or self._perfect()
 
     def _finalists_fit(self) -> bool:
-        """Could the best ones see clearly more rows in the time kept for that?"""
+        """Could one of the best see clearly more rows in the time kept for that?"""
         best = sorted(self.trials.usable(), key=self.trials.loss)[:FINALISTS]
-        fit_s = sum(max(r.fit_s for r in c.results.values()) for c in best)
+        fit_s = min(max(r.fit_s for r in c.results.values()) for c in best)
         return affordable_rows(self.schedule.kept, fit_s, len(self.trials.folds[0].fit), 2 * self.plan.sample) > 0
 
     def _perfect(self) -> bool:

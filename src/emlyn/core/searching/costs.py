@@ -96,8 +96,8 @@ def _effort(recipe: Recipe) -> float:
 
 
 def costs_of(data: Dataset, folds: int, *, fixed: bool, speed: Mapping[str, float] | None = None) -> Costs:
-    """The cost model for a dataset parted into `folds`."""
-    rows = max(1, int(len(data) * (1 - 1 / max(folds, 2))))
+    """The cost model for a dataset parted into `folds`; one fold asks about a fifth at most."""
+    rows = max(1, int(len(data) * (1 - 1 / (folds if folds > 1 else 5))))
     encoder = data.shared.get("encoder")
     columns = len(encoder.names) if encoder is not None else sum(len(t) for t in data.tables.values())
     return Costs(rows, max(1, columns), data.classes, fixed, speed or {})

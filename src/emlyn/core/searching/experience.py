@@ -18,6 +18,7 @@ import numpy as np
 from emlyn.core.dataset import Dataset
 from emlyn.core.machine import usable_cores
 from emlyn.core.searching.costs import Costs, costs_of
+from emlyn.core.searching.finals import MORE
 from emlyn.core.searching.trials import Candidate, Trials
 from emlyn.records.codec import digest
 from emlyn.records.experience import Experience, Tried
@@ -50,7 +51,12 @@ def remember(store: Any, run: str, trials: Trials) -> None:
 
 
 def taught(trials: Trials) -> Experience:
-    """The record of a run. Of its table: the shape alone."""
+    """The record of a run. Of its table: the shape alone. Of finals: what the sample before them taught, and who carried the ensemble in the end."""
+    carried: dict[str, float] = {}
+    for c in trials.candidates:
+        name = c.recipe.name.removesuffix(MORE)
+        carried[name] = carried.get(name, 0.0) + c.weight
+    trials = trials.before or trials
     data, problem = trials.data, trials.problem
     costs = costs_of(data, len(trials.folds), fixed=True)
     loss = {c.recipe.name: trials.loss(c) for c in trials.candidates if c.results and trials.complete(c)}
@@ -65,7 +71,7 @@ def taught(trials: Trials) -> Experience:
         classes=data.classes,
         kinds=_kinds(data),
         machine=_machine(),
-        trials=tuple(_tried(c, loss, best, floor) for c in trials.candidates if c.results),
+        trials=tuple(_tried(c, carried.get(c.recipe.name, 0.0), loss, best, floor) for c in trials.candidates if c.results),
     )
 
 
@@ -109,11 +115,11 @@ def speeds(seen: Sequence[Experience], costs: Costs) -> dict[str, float]:
     return {learner: float(np.clip(math.exp(ratios[learner] / total[learner]), 1 / FACTOR, FACTOR)) for learner in total}
 
 
-def _tried(c: Candidate, loss: Mapping[str, float], best: float, floor: float) -> Tried:
+def _tried(c: Candidate, weight: float, loss: Mapping[str, float], best: float, floor: float) -> Tried:
     whole = [r.fit_s + r.predict_s for r in c.results.values() if r.complete]
     own = loss.get(c.recipe.name)
     regret = None if own is None or not floor > best else round((own - best) / (floor - best), 4)
-    return Tried(c.recipe, len(c.results), round(float(np.median(whole)), 4) if whole else 0.0, regret, round(c.weight, 4))
+    return Tried(c.recipe, len(c.results), round(float(np.median(whole)), 4) if whole else 0.0, regret, round(weight, 4))
 
 
 def _whole(e: Experience) -> int:

@@ -52,7 +52,7 @@ class Flights:
     """When the search was asked to stop."""
 
     def __post_init__(self) -> None:
-        self._threads = max(1, self.trials.plan.threads // self.executor.workers)
+        self.threads = max(1, self.trials.plan.threads // self.executor.workers)
 
     def __len__(self) -> int:
         return len(self._flying)
@@ -72,14 +72,14 @@ class Flights:
             recipe = replace(recipe, params={**recipe.params, **settled})
         if self.schedule.timed:
             seconds = self.schedule.seconds(candidate.limit_s, self._reading(recipe.learner), self.loading.seconds(recipe.learner))
-        job = Job(learn, (self.loading.learners[recipe.learner], recipe, self._share(fold)), seconds, self._threads, self._seed(fold))
+        job = Job(learn, (self.loading.learners[recipe.learner], recipe, self._share(fold)), seconds, self.threads, self._seed(fold))
         patience = OVERRUN * seconds + PATIENT + self.loading.patience(recipe.learner)
         self._flying.append(Flight(candidate, fold, self.executor.submit(job), self.context.budget.spent + patience))
 
     def settle(self, candidate: Candidate, steps: Mapping[int, int]) -> None:
         """Begin to read a candidate's models of these folds at other steps than their own."""
         work = [(candidate.results[k].fitted, k, s) for k, s in steps.items()]
-        job = Job(settle, (work, [asked(self.trials.folds[k]) for k in steps]), math.inf, self._threads)
+        job = Job(settle, (work, [asked(self.trials.folds[k]) for k in steps]), math.inf, self.threads)
         self._flying.append(Flight(candidate, -1, self.executor.submit(job)))
 
     def landed(self) -> list[Flight]:

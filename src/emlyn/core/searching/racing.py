@@ -18,6 +18,8 @@ FEWEST = 300
 """Units below which nobody is let go: such folds say little and cost little."""
 SURE = 3.0
 """Standard errors by which a candidate must be worse, per unit and paired, before it is let go."""
+ALIKE = 2.0
+"""Standard errors within which two candidates count as equally good."""
 LEAST = 0.01
 """Share of the best loss below which a difference is never a reason to let a candidate go."""
 
@@ -53,6 +55,13 @@ def hopeless(trials: Trials, candidate: Candidate, rivals: Sequence[Candidate]) 
     if quick_weights(predictions, truth, trials.metric)[0] > TELLING:
         return ""
     return f"worse than {rivals[best].recipe.name} by {worse / max(noise, 1e-12):.1f} standard errors, and adds nothing to an ensemble"
+
+
+def as_good(trials: Trials, candidate: Candidate, best: Candidate) -> bool:
+    """Can the units that both have answered not tell them apart: is it worse by less than two standard errors of the paired proper loss?"""
+    rows = trials.covered([candidate, best])
+    gap = np.subtract(*(_losses(trials, c, rows, trials.truth(rows)) for c in (candidate, best)))
+    return bool(gap.mean() <= ALIKE * gap.std() / np.sqrt(max(1, len(gap))))
 
 
 def made_features(recipe: Recipe) -> bool:

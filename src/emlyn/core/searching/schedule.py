@@ -25,6 +25,8 @@ RESERVE = (0.4, 0.04)
 """Seconds, and share of the search's time, kept for the ensemble."""
 REFIT_SHARE = 0.35
 """Share of the search's time kept where members are learned once more."""
+FINALS_SHARE = 0.7
+"""Share of the search's time kept where recipes are chosen on a sample and finalists learn from more rows."""
 LONGER = 1.3
 """A fit on so many times the rows is reckoned to take this much longer still."""
 MORE_ROWS = 1.25
@@ -35,6 +37,11 @@ def affordable_rows(seconds: float, fit_s: float, seen: int, rows: int) -> int:
     """How many of `rows` can be learned from in so many seconds, when `seen` rows took `fit_s`; 0 where that are hardly more than these."""
     found = rows if math.isinf(seconds) else int(min(rows, seen * seconds / (LONGER * max(fit_s, 1e-3))))
     return found if found >= min(rows, MORE_ROWS * seen) else 0
+
+
+def reserve(room: float) -> float:
+    """Seconds kept for the ensemble, of so many for the search."""
+    return max(RESERVE[0], RESERVE[1] * room)
 
 
 @dataclass(eq=False)
@@ -57,9 +64,9 @@ class Schedule:
         room = budget.until("search") if timed else math.inf
         if not timed:
             return Schedule(budget, costs, folds, workers, timed, math.inf)
-        reserve, refits = max(RESERVE[0], RESERVE[1] * room), REFIT_SHARE * room if plan.refit else 0.0
-        until = budget.spent + room - max(reserve, refits)
-        return Schedule(budget, costs, folds, workers, timed, until, max(0.0, refits - reserve) if plan.sample and plan.max_latency is None else 0.0)
+        share = FINALS_SHARE if plan.sample else REFIT_SHARE if plan.refit else 0.0
+        later = max(reserve(room), share * room)
+        return Schedule(budget, costs, folds, workers, timed, budget.spent + room - later, later - reserve(room) if plan.sample else 0.0)
 
     @property
     def left(self) -> float:

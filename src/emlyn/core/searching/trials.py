@@ -176,6 +176,8 @@ class Candidate:
     weight: float = 0.0
     limit_s: float = float("inf")
     """What each of its folds may take: the same for all, so that their curves can be compared."""
+    bag: tuple[Fitted, ...] = ()
+    """Models that were learned on the folds of a sample, whose answers to other rows are judged; empty where each fold has its own."""
 
     @property
     def seconds(self) -> float:
@@ -191,6 +193,12 @@ class Candidate:
         """Steps for what ships: best for all folds together."""
         curves = [r.curve for r in self.results.values() if r.curve is not None]
         return best_steps(curves) if curves else None
+
+    def models(self) -> tuple[Fitted, ...]:
+        """What ships: its models in the order of their folds, each at the steps that are best for all together."""
+        steps = self.steps()
+        results = [r for _, r in sorted(self.results.items())]
+        return self.bag or tuple(at_steps(r.fitted, None if steps is None or r.curve is None else min(steps, len(r.curve))) for r in results)
 
     def ideas(self) -> dict[str, tuple[int, int]]:
         """Kind of made feature -> (ideas that explain more than luck, ideas looked at), in its first fold; empty where none are made."""
@@ -211,6 +219,8 @@ class Trials:
         self.candidates: list[Candidate] = []
         self.said: list[Entry] = []
         """Journal: what was decided and why."""
+        self.before: Trials | None = None
+        """Those on a sample, where these are its finals."""
         self.served: tuple[str, ...] = ()
         """Recipes that a latency limit left; empty without one. What ships is chosen, and judged, among them alone."""
         self.seed = 0
@@ -297,8 +307,12 @@ class Trials:
         self.said.append(entry)
 
     def records(self) -> tuple[Trial, ...]:
-        """The leaderboard: every recipe that was tried, best first, failures last."""
+        """The leaderboard: every recipe that was tried, best first, failures last; who took no part in the finals has the score on the sample."""
         tried = [(c, *(self.score(c) if c.results else (float("nan"), None))) for c in self.candidates if c.results or c.status == "failed"]
+        if self.before is not None:
+            here = {c.recipe.name for c in self.candidates}
+            behind = [c for c in self.before.candidates if c.recipe.name not in here and (c.results or c.status == "failed")]
+            tried += [(c, *(self.before.score(c) if c.results else (float("nan"), None))) for c in behind]
         tried.sort(key=lambda t: (np.isnan(t[1]), self.metric.sign * t[1]))
         return tuple(
             Trial(

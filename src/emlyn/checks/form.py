@@ -25,10 +25,12 @@ def duplicate_rows(m: Material) -> Outcome:
     whole = given(m.whole)
     n, names = whole.rows, list(whole)
     codes = twin_codes(whole, names)
-    _, first, sizes = np.unique(codes, return_index=True, return_counts=True)
-    extra = n - len(first)
+    sizes = np.bincount(codes)
+    distinct = int(np.count_nonzero(sizes))
+    extra = n - distinct
     if extra == 0 or n < 2:
         return outcome()
+    _, first = np.unique(codes, return_index=True)
     repeats = np.ones(n, dtype=bool)
     repeats[first] = False
     copied = extra > 0.005 * n and count_twins(whole, names)[1]
@@ -42,7 +44,7 @@ def duplicate_rows(m: Material) -> Outcome:
                 "warn" if copied else "info",
                 (),
                 f"{extra:,} of {n:,} rows repeat an earlier row exactly; {says}.",
-                detail=f"{len(first):,} distinct rows; the commonest stands {int(sizes.max()):,} times. Hash over all {len(names)} columns.",
+                detail=f"{distinct:,} distinct rows; the commonest stands {int(sizes.max()):,} times. Hash over all {len(names)} columns.",
                 why="A copy in the part that judges makes the model look better than it is.",
                 effect=Effect("share of rows", extra / n),
                 n=n,

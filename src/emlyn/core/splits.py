@@ -32,7 +32,11 @@ def twin_codes(table: Table, names: Sequence[str]) -> np.ndarray:
     if not names:
         return np.arange(table.rows)
     telling = sorted(names, key=lambda n: -_variety(table[n]))[:6]
-    _, codes = np.unique(_hashes(table, telling), return_inverse=True)
+    hashes = _hashes(table, telling)
+    ordered = np.sort(hashes)
+    if not (ordered[1:] == ordered[:-1]).any():  # a plain sort takes an eighth of the time of telling which is which
+        return np.arange(table.rows)
+    _, codes = np.unique(hashes, return_inverse=True)
     shared = np.flatnonzero(np.bincount(codes)[codes] > 1)
     if len(telling) < len(names) and len(shared):
         _, fine = np.unique(_hashes(table.select(names).take(shared), names), return_inverse=True)
@@ -47,11 +51,12 @@ def count_twins(table: Table, names: Sequence[str], fewest: float = 0.0) -> tupl
     left out; copies leave no such rows. Columns that follow from another one do not count. Of more than 200,000 rows, and of more than
     60 columns, a part is compared.
     """
-    _, first, sizes = np.unique(twin_codes(table, names), return_index=True, return_counts=True)
-    twins, distinct = int(sizes[sizes > 1].sum()), len(first)
+    codes = twin_codes(table, names)
+    sizes = np.bincount(codes)
+    twins, distinct = int(sizes[sizes > 1].sum()), int(np.count_nonzero(sizes))
     if twins <= fewest * table.rows:
         return twins, False
-    names = _free(table.take(np.sort(first)), names)
+    names = _free(table.take(np.sort(np.unique(codes, return_index=True)[1])), names)
     if sum(np.log(_variety(table[n])) for n in names) < np.log(10 * distinct):
         return twins, False
     cells = [_hashes(table, [name]) for name in list(names)[: 60 if table.rows <= 200_000 else 10]]

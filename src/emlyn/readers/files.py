@@ -6,6 +6,7 @@ import glob
 import io
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,7 @@ class ParquetReader:
 
 
 def _parquet_table(file: Any, memory: int) -> tuple[Table, list[str]]:
-    """The columns, each freed from Arrow before the next one is read: all rows, or one in so many where they would not fit."""
+    """The columns, two of them in Arrow's form at a time: all rows, or one in so many where they would not fit."""
     from emlyn.core.tables.frames import column_from_arrow, from_arrow
 
     given, rows = file.schema_arrow.names, file.metadata.num_rows
@@ -119,9 +120,12 @@ def _parquet_table(file: Any, memory: int) -> tuple[Table, list[str]]:
     every = 1 if first is None or not len(first) else every_of(bytes_of(first, len(first) / rows), memory)
     kept = kept_rows(0, rows, every)
     columns = {}
-    for name, wanted in zip(names, given, strict=True):
-        array = file.read([wanted]).column(0)
-        columns[name] = column_from_arrow(array if every == 1 else array.take(kept))
+    with ThreadPoolExecutor(1, "emlyn-read") as ahead:  # the next column is read while one is turned into numbers
+        coming = ahead.submit(file.read, given[:1])
+        for at, name in enumerate(names):
+            array, coming = coming.result().column(0), ahead.submit(file.read, given[at + 1 : at + 2])
+            columns[name] = column_from_arrow(array if every == 1 else array.take(kept))
+        coming.result()
     return Table(columns, rows=len(kept)), notes + ([told(len(kept), every, rows)] if every > 1 else [])
 
 

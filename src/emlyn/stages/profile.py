@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -37,14 +38,20 @@ def profile(read: Read, options: TrainOptions, context: Context) -> DataCard:
     sampled = SAMPLE if table.rows > 2 * SAMPLE else 0
     sample = np.sort(np.random.default_rng(0).choice(table.rows, SAMPLE, replace=False)) if sampled else None
     decimal = read.dialect.get("decimal", ".")
-    cards = []
-    for number, (name, column) in enumerate(table.items()):
+
+    def look(name: str) -> ColumnCard:
         role, told = roles.get(name), options.types.get(name)
-        guess = _told_guess(column, told, decimal, name) if told else _guess(name, column, role, decimal)
-        cards.append(_card(name, column, guess, role, sample))
-        if number % 500 == 499:
-            context.emit("stage.progress", f"{number + 1} of {len(table)} columns looked at")
-    return DataCard(read.source, table.rows, tuple(cards), table_digest(table), dict(read.dialect), tuple(read.notes), sampled)
+        guess = _told_guess(table[name], told, decimal, name) if told else _guess(name, table[name], role, decimal)
+        return _card(name, table[name], guess, role, sample)
+
+    cards = []
+    with ThreadPoolExecutor(max(1, context.threads), "emlyn-profile") as pool:
+        digest = pool.submit(table_digest, table)
+        for number, card in enumerate(pool.map(look, table)):
+            cards.append(card)
+            if number % 500 == 499:
+                context.emit("stage.progress", f"{number + 1} of {len(table)} columns looked at")
+    return DataCard(read.source, table.rows, tuple(cards), digest.result(), dict(read.dialect), tuple(read.notes), sampled)
 
 
 def _told_roles(table: Table, options: TrainOptions) -> dict[str, Role]:

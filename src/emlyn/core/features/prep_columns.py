@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -60,6 +60,8 @@ class NumberCode:
 
     @classmethod
     def fit(cls, column: Column) -> NumberCode:
+        if max(-np.nanmin(column.values, initial=np.inf), np.nanmax(column.values, initial=-np.inf)) <= EXACT:
+            return cls()
         known = column.values[np.isfinite(column.values)]
         large = len(known) > 0 and np.abs(known).max() > EXACT and (known == np.round(known)).all()
         return cls(float(np.median(known)) if large else 0.0)
@@ -75,7 +77,17 @@ class NumberCode:
         return {"kind": self.kind, "shift": self.shift}, {}
 
 
-DATE_PARTS = ("epoch", "year", "month", "day", "weekday", "yearday", "hour")
+CALENDAR: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "year": lambda when: when.astype("datetime64[Y]").astype(np.int64) + 1970,
+    "month": lambda when: when.astype("datetime64[M]").astype(np.int64) % 12 + 1,
+    "day": lambda when: (when.astype("datetime64[D]") - when.astype("datetime64[M]")).astype(np.int64) + 1,
+    "weekday": lambda when: (when.astype("datetime64[D]").astype(np.int64) + 3) % 7,
+    "yearday": lambda when: (when.astype("datetime64[D]") - when.astype("datetime64[Y]")).astype(np.int64) + 1,
+    "hour": lambda when: (when - when.astype("datetime64[D]")).astype(np.int64) / 3600,
+}
+DATE_PARTS = ("epoch", *CALENDAR)
+HEAD = 10_000
+"""Rows that are looked at before all of them are."""
 
 
 @dataclass(eq=False)
@@ -88,21 +100,23 @@ class DateCode:
 
     @classmethod
     def fit(cls, column: Column) -> DateCode:
-        every = cls().dense(column)
-        varies = [np.unique(c[np.isfinite(c)]).size > 1 for c in every.T]
-        return cls(tuple(p for p, v in zip(DATE_PARTS, varies, strict=True) if v) or ("epoch",))
+        found = cls().varying(column.take(slice(0, HEAD)))  # mostly the first rows tell
+        if len(column) > HEAD and (others := tuple(p for p in DATE_PARTS if p not in found)):
+            found |= cls(others).varying(column)
+        return cls(tuple(p for p in DATE_PARTS if p in found) or ("epoch",))
+
+    def varying(self, column: Column) -> set[str]:
+        """Those of its parts of which two different values occur."""
+        return {p for p, c in zip(self.parts, self.dense(column).T, strict=True) if np.unique(c[np.isfinite(c)]).size > 1}
 
     def dense(self, column: Column) -> np.ndarray:
         known = np.isfinite(column.values) & (np.abs(column.values) < 1e12)
         when = np.zeros(len(column), dtype="datetime64[s]")
         when[known] = column.values[known].astype(np.int64).astype("datetime64[s]")
-        day, month, year = when.astype("datetime64[D]"), when.astype("datetime64[M]"), when.astype("datetime64[Y]")
-        made = {
-            "epoch": column.values / DAY, "year": year.astype(np.int64) + 1970, "month": month.astype(np.int64) % 12 + 1,
-            "day": (day - month).astype(np.int64) + 1, "weekday": (day.astype(np.int64) + 3) % 7,
-            "yearday": (day - year).astype(np.int64) + 1, "hour": (when - day).astype(np.int64) / 3600,
-        }
-        out = np.column_stack([made[p] for p in self.parts]).astype(np.float32)
+        out = np.empty((len(column), len(self.parts)), dtype=np.float32)
+        with np.errstate(over="ignore"):
+            for at, part in enumerate(self.parts):
+                out[:, at] = column.values / DAY if part == "epoch" else CALENDAR[part](when)
         out[~known] = np.nan
         return out
 

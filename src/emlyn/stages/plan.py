@@ -78,7 +78,7 @@ def _sample(n: int, recipes: tuple[Recipe, ...], costs: Costs, memory: int, core
     many = n > SAMPLE_FROM or (n > FEW_ROWS and 3 * sum(first_round(recipes, costs)) > FIVE_FOLDS * core_seconds)
     rows = min(n, SAMPLE_FROM) // 2 if many else n
     while SMALL_SAMPLE < rows < n and sum(first_round(recipes, replace(costs, rows=rows))) > SAMPLE_ROUND * core_seconds:
-        rows //= 2
+        rows = max(SMALL_SAMPLE, rows // 2)
     learned = [r for r in recipes if r.learner != "baseline"]
     while memory and learned and rows > LEAST_SAMPLE and min(replace(costs, rows=rows).memory(r) for r in learned) > MEMORY_SHARE * memory:
         rows //= 2

@@ -24,9 +24,9 @@ def people(n: int = 1_500) -> pd.DataFrame:
     return pd.DataFrame({"group": group, "skill": skill, "club": club, "hired": np.where(hired, "yes", "no")})
 
 
-def train(limit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **more: object) -> emlyn.doors.python.Run:
+def train(limit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int = 1_500, **more: object) -> emlyn.doors.python.Run:
     monkeypatch.setenv("EMLYN_HOME", str(tmp_path))
-    return emlyn.train(people(), target="hired", positive="yes", sensitive=["group"], fair=limit, trials=3, jobs=1, **more)  # type: ignore[arg-type]
+    return emlyn.train(people(rows), target="hired", positive="yes", sensitive=["group"], fair=limit, trials=3, jobs=1, **more)  # type: ignore[arg-type]
 
 
 def test_a_limit_that_can_be_kept_is_kept_and_the_price_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,3 +80,13 @@ def test_half_of_the_time_is_kept_for_the_reweighed_rows(tmp_path: Path, monkeyp
     run = emlyn.train(people(), target="hired", positive="yes", sensitive=["group"], fair="selection=0.2", budget=12, jobs=1)
     names = [t["recipe"] for t in run.result["leaderboard"] if t["recipe"].endswith("(reweighed)")]
     assert len(names) > 2
+
+
+def test_on_a_large_table_groups_are_those_of_the_rows_that_judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recipes are chosen on a sample, and rows put aside judge them: taken for the labels of other rows, the groups would seem to be treated alike."""
+    monkeypatch.setattr("emlyn.stages.plan.SAMPLE_FROM", 3_000)
+    run = train("selection=0.2", tmp_path, monkeypatch, rows=6_000)
+    plain = run.result["fair"]["ways"][0]
+    assert any(t["recipe"].endswith("-more-rows") for t in run.result["leaderboard"])
+    assert plain["gap"] > 0.3
+    assert not plain["inside"]

@@ -254,7 +254,7 @@ def learn(ready: Prepared, options: TrainOptions, context: Context, past: Past) 
         trials = experiment(ready, options, context, past)
         return Learned(combine(ready, trials, context), trials)
     limit, problem = limit_of(options.fair), ready.audit.problem
-    groups = sensitive_groups([t.take(ready.working.units) for t in ready.working.tables.values()], problem)
+    groups = _sensitive(ready.working, problem)
     if problem.task != "binary" or not groups:
         raise OptionError(
             f"--fair {options.fair}" + (f" on the task {problem.task!r}" if problem.task != "binary" else ": no sensitive column is left"),
@@ -268,9 +268,17 @@ def learn(ready: Prepared, options: TrainOptions, context: Context, past: Past) 
     even = replace(ready, working=reweighed(ready.working, groups))
     context.emit("note", "the same once more on rows reweighed so that the group says nothing about the answer")
     twin = experiment(even, options, _earlier(context, blending), Past())
-    model, fair = keep_within(limit, (trials, twin), (plain, combine(even, twin, context)), groups)
+    if (trials.before is None) != (twin.before is None):  # one of them had no time for finals: both are then judged on the sample
+        trials, twin = trials.before or trials, twin.before or twin
+        plain = combine(ready, trials, context)
+    model, fair = keep_within(limit, (trials, twin), (plain, combine(even, twin, context)), _sensitive(trials.data, problem))
     weigh(trials, twin, fair)
     return Learned(model, trials, twin, fair)
+
+
+def _sensitive(data: Dataset, problem: Problem) -> dict[str, np.ndarray]:
+    """Label (n,) of each unit for every sensitive column that is at hand."""
+    return sensitive_groups([t.take(data.units) for t in data.tables.values()], problem)
 
 
 def _earlier(context: Context, seconds: float) -> Context:

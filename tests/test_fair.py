@@ -83,7 +83,7 @@ def test_half_of_the_time_is_kept_for_the_reweighed_rows(tmp_path: Path, monkeyp
 
 
 def test_on_a_large_table_groups_are_those_of_the_rows_that_judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Recipes are chosen on a sample, and rows put aside judge them: taken for the labels of other rows, the groups would seem to be treated alike."""
+    """Recipes are chosen on a sample, rows put aside judge them: with the labels of other rows the groups would seem to be treated alike."""
     monkeypatch.setattr("emlyn.stages.plan.SAMPLE_FROM", 3_000)
     run = train("selection=0.2", tmp_path, monkeypatch, rows=6_000)
     plain = run.result["fair"]["ways"][0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
+import emlyn
 from emlyn.context import Budget, Context
 from emlyn.core.reader import read
 from emlyn.core.table import row_hashes, table_digest
@@ -112,6 +114,27 @@ def test_a_table_that_does_not_fit_is_read_as_an_even_share_and_says_so(tmp_path
     monkeypatch.setattr(delimited, "BLOCKS", 1 << 14)
     again = read(str(path), memory=int(fits / blocks.SHARE / blocks.SHARE / 3))
     assert table_digest(again.table) == table_digest(part.table), "the same rows, however the file is cut"
+
+
+def test_with_little_time_a_large_table_is_read_in_part_and_the_run_says_so(tmp_path, monkeypatch):
+    """Reading and auditing cannot be cut short: what would take more than its part of the budget is not begun."""
+    n = 20_000
+    table = pa.table({"x": np.arange(n, dtype=float), "z": np.arange(n) % 7, "y": np.where(np.arange(n) % 3, "a", "b")})
+    pq.write_table(table, tmp_path / "t.parquet")
+    monkeypatch.setenv("EMLYN_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(blocks, "PACE", 20 * n / 4 / blocks.READY_SHARE / 3)  # 20 bytes a row: a third of them would be ready in time
+    run = emlyn.train(str(tmp_path / "t.parquet"), "y", budget="4s")
+    assert run.evidence.card.rows < n / 3
+    assert "about one in 4" in run.evidence.card.notes[0]
+    assert "--budget" in run.evidence.card.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("memory", "seconds", "found"), [(0, math.inf, 0), (7, math.inf, 7), (1 << 40, 10.0, 900e6), (1000, 10.0, 1000), (0, 10.0, 900e6)]
+)
+def test_what_may_be_read_is_what_memory_and_time_allow(memory, seconds, found):
+    """Three tenths of the seconds at 60 MB each, for a table that may take a fifth of what is allowed."""
+    assert blocks.room(memory, seconds) == found
 
 
 def test_any_reader_without_a_share_of_its_own_reads_all(tmp_path):

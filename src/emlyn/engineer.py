@@ -32,6 +32,7 @@ from emlyn.core.storing.continuing import Origin, origin
 from emlyn.core.storing.registry import name_from, reserve
 from emlyn.core.storing.run_journal import RunJournal, code_version, fingerprint
 from emlyn.core.table import Table, table_digest
+from emlyn.core.tables.blocks import room
 from emlyn.core.tables.contract import conform, contract_of
 from emlyn.errors import DataError, OptionError
 from emlyn.events import fan_out
@@ -367,7 +368,7 @@ def _continued(evidence: Evidence, before: Origin, context: Context) -> Evidence
 
 def _read(source: Any, context: Context) -> Read:
     with _stage(context, "read"):
-        found = source if isinstance(source, Read) else read(source, context.memory)
+        found = source if isinstance(source, Read) else read(source, room(context.memory, context.budget.seconds))
         context.emit(
             "read", f"{found.table.rows:,} rows x {len(found.table):,} columns from {found.source}", rows=found.table.rows, columns=len(found.table)
         )

@@ -61,7 +61,7 @@ class Finals:
         finalists = self._finalists()
         if self.context.cancel.is_set() or not finalists:
             return self.trials
-        rows, most = self._rows(self.left, finalists), len(self.whole.fit)
+        rows, most = self._rows(self._left, finalists), len(self.whole.fit)
         part = f"{rows:,} of {len(self.data):,} rows, drawn evenly: time or memory would not suffice for more" if rows < most else f"{rows:,} rows"
         self.context.emit("note", f"finals: {', '.join(c.recipe.name for c in finalists)} on {part}")
         fold, base = self._drawn(rows)
@@ -70,11 +70,11 @@ class Finals:
         while waiting and not self.context.cancel.is_set():
             self._learn(waiting[0], waiting, found)
             begun.append(waiting.pop(0))
-            waiting = waiting or [c for c in self._able if c not in begun and self._rows(self.left, [c]) >= rows][:1]
+            waiting = waiting or [c for c in self._able if c not in begun and self._rows(self._left, [c]) >= rows][:1]
         return found if any(c.recipe.name.endswith(MORE) for c in found.usable()) else self.trials
 
     @property
-    def left(self) -> float:
+    def _left(self) -> float:
         """Seconds for learning."""
         if self.trials.plan.trials is not None:
             return math.inf
@@ -109,15 +109,15 @@ class Finals:
     @cached_property
     def _able(self) -> list[Candidate]:
         """Who could learn from clearly more rows than the sample, in the order in which they should: leaders, then others who carry its ensemble."""
-        return [c for c in {**self._leaders, **self._carrying} if self._rows(self.left, [c])]
+        return [c for c in {**self._leaders, **self._carrying} if self._rows(self._left, [c])]
 
     def _finalists(self) -> list[Candidate]:
         """As many as can all see every row in the time left, and one at least. A second that weighs enough may press the first."""
         able, every = self._able, len(self.whole.fit)
-        if math.isinf(self.left):
+        if math.isinf(self._left):
             return able
-        count = max((k for k in range(1, min(MOST, len(able)) + 1) if self._rows(self.left / PRESSED, able[:k]) == every), default=1)
-        if count == 1 and len(able) > 1 and self._leaders.get(able[1], 0.0) >= SECOND and self._rows(self.left, able[:2]) == every:
+        count = max((k for k in range(1, min(MOST, len(able)) + 1) if self._rows(self._left / PRESSED, able[:k]) == every), default=1)
+        if count == 1 and len(able) > 1 and self._leaders.get(able[1], 0.0) >= SECOND and self._rows(self._left, able[:2]) == every:
             count = 2
         return able[:count]
 
@@ -142,6 +142,10 @@ class Finals:
         """What its slowest fold would have taken with the threads that a finalist has; one that the clock cut short wanted more than it had."""
         slowest = max(candidate.results.values(), key=lambda r: r.fit_s)
         return slowest.fit_s * min(1.0, self.threads / self.trials.plan.threads) * (1.0 if slowest.complete else PRESSED)
+
+    def _reading(self, candidate: Candidate, rows: int) -> float:
+        """What its answers to so many rows will take, when it has learned from more rows in more rounds."""
+        return max(PRESSED * r.predict_s * rows / len(r.prediction) for r in candidate.results.values())
 
     def _drawn(self, rows: int) -> tuple[Fold, Dataset]:
         """So many rows to learn from, drawn evenly, and those put aside; and the dataset that both are cut from."""
@@ -172,7 +176,8 @@ class Finals:
     def _learn(self, candidate: Candidate, waiting: Sequence[Candidate], found: Trials) -> None:
         """Learn a recipe of the sample from the fold's rows, in its part of the time left for all who are `waiting`, itself the first."""
         fold, recipe = found.folds[0], candidate.recipe
-        seconds = self.left * self._seconds(candidate) / sum(self._seconds(c) for c in waiting)
+        reading = sum(self._reading(c, len(fold.ask)) for c in waiting)
+        seconds = max(0.0, self._left - reading) * self._seconds(candidate) / sum(self._seconds(c) for c in waiting)
         began, plan = self.context.budget.spent, found.plan
         name, why = f"{recipe.name}{MORE}", f"{recipe.name}, which carries the ensemble of the sample, on {len(fold.fit):,} rows"
         made = Candidate(replace(recipe, name=name, why=why), status="done")
@@ -187,4 +192,4 @@ class Finals:
         else:
             made.results[0] = outcome.value
         found.wall_s += self.context.budget.spent - began
-        telling.trial(made, made.note or "kept", None, self.left)
+        telling.trial(made, made.note or "kept", None, self._left)

@@ -17,8 +17,8 @@ SEALED_SHARE = 0.2
 SEALED_MOST = 5_000
 HELD_MOST = 20_000
 """Rows that a single holdout asks about at most; more would only take rows from learning."""
-FEWEST_GROUPS = 20
-"""Groups that a single holdout asks about, where there are so many: rows of one group say little about others."""
+FEWEST_GROUPS, MOST_HELD = 20, 0.2
+"""Groups that a single holdout asks about, because rows of one group say little about others, and the share of units up to which it does."""
 
 TWINS = "identical rows"
 """`SplitRule.by` where rows with equal features are kept together."""
@@ -129,12 +129,12 @@ def make_folds(data: Dataset, rule: SplitRule, count: int, seed: int = 0, *, str
 
 
 def holdout(data: Dataset, rule: SplitRule, share: float, seed: int = 0, *, stratify: bool = False) -> Fold:
-    """One fold that asks about `share` of the units: of groups about `FEWEST_GROUPS`, where that are more, and half of the units at most."""
+    """One fold that asks about `share` of the units; of groups about `FEWEST_GROUPS` where that are more, up to a fifth."""
     if rule.kind == "time" and data.time is not None:
         ask, before = next(_forward(data, rule, max(2, round(1 / share)), latest_first=True))
         return fold_at(data, ask, 0, before)
     if rule.kind == "group" and data.group is not None:
-        share = max(share, FEWEST_GROUPS / len(np.unique(data.group)))
+        share = max(share, min(MOST_HELD, FEWEST_GROUPS / len(np.unique(data.group))))
     side = _sides(data, rule, max(2, round(1 / share)), seed, stratify)
     return fold_at(data, np.flatnonzero(side == 0), 0)
 

@@ -63,7 +63,7 @@ def plan(problem: Problem, data: Dataset, options: TrainOptions, context: Contex
         folds, why = 1, f"recipes are chosen on {sample:,} of {len(data):,} units; those that carry the ensemble then learn from more"
     else:
         folds, why = fold_count(data, problem.split, recipes, seconds * cores, costs)
-    refit = folds == 1 or sample > 0 or problem.split.kind == "time" or options.max_latency is not None
+    refit = sample > 0 or problem.split.kind == "time" or options.max_latency is not None
     made = Plan(recipes, folds, why, sample=sample, threads=context.threads, refit=refit, max_latency=options.max_latency, trials=options.trials)
     made = replace(made, speed=dict(known.speed), experience=known.said)
     context.emit("plan", f"{len(recipes)} recipes on {folds} folds: {why}", recipes=[r.name for r in recipes], folds=folds, sample=sample)
@@ -123,7 +123,7 @@ def portfolio(problem: Problem, data: Dataset, costs: Costs, context: Context, k
 
 
 def fold_count(data: Dataset, rule: SplitRule, recipes: tuple[Recipe, ...], core_seconds: float, costs: Costs) -> tuple[int, str]:
-    """8 folds where a first round of learners leaves most of the time, 5 where it leaves some without the dearest learner, else 3, or one holdout."""
+    """8 folds where a first round of learners leaves most of the time, 5 where it leaves some without the dearest learner, else 3."""
     n = len(data)
     found = first_round(recipes, costs)
     one_fold, dearest = sum(found), max(found)
@@ -132,7 +132,7 @@ def fold_count(data: Dataset, rule: SplitRule, recipes: tuple[Recipe, ...], core
     elif 5 * (one_fold - dearest) <= FIVE_FOLDS * core_seconds:
         folds = 5
     else:
-        folds = 3 if n < FEW_ROWS or 3 * one_fold <= 1.2 * core_seconds else 1
+        folds = 3
     why = f"{n:,} units, about {one_fold:.1f} s for one fold of a first round of learners"
     groups = None if data.group is None else len(np.unique(data.group))
     if groups is not None and groups < folds:

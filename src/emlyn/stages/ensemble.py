@@ -17,7 +17,7 @@ from emlyn.core.machine import memory_left
 from emlyn.core.models.calibration import Calibration
 from emlyn.core.models.model import Member, Model
 from emlyn.core.models.one_row import member_seconds, seconds_per_row
-from emlyn.core.searching.costs import costs_of
+from emlyn.core.searching.costs import fit_bytes
 from emlyn.core.searching.distilling import affordable, learn_taught, pupil
 from emlyn.core.searching.ensembling import blend
 from emlyn.core.searching.schedule import affordable_rows
@@ -238,8 +238,7 @@ def _refitted(member: Member, candidate: Candidate, trials: Trials, data: Datase
 
 def _that_fit(recipe: Recipe, data: Dataset, context: Context) -> Dataset:
     """As many rows as the memory left suffices for, drawn evenly; all of them where that is known to be enough."""
-    learner, memory = plugins.find("learners", recipe.learner), memory_left(context.memory)
-    needed = replace(costs_of(data, 1, fixed=True), rows=len(data)).memory(recipe, getattr(learner, "bytes_per_cell", None))
+    memory, needed = memory_left(context.memory), fit_bytes(recipe, data)
     if not memory or needed <= MEMORY_SHARE * memory:
         return data
     rows = max(1, int(len(data) * MEMORY_SHARE * memory / needed))

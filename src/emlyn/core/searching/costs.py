@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from emlyn import plugins
 from emlyn.core.dataset import Dataset
 from emlyn.core.features.screening import SCREENED, kept_of
 from emlyn.records.plan import Recipe
@@ -101,3 +102,9 @@ def costs_of(data: Dataset, folds: int, *, fixed: bool, speed: Mapping[str, floa
     encoder = data.shared.get("encoder")
     columns = len(encoder.names) if encoder is not None else sum(len(t) for t in data.tables.values())
     return Costs(rows, max(1, columns), data.classes, fixed, speed or {})
+
+
+def fit_bytes(recipe: Recipe, data: Dataset) -> int:
+    """Bytes that one fit of the recipe on all of these units will take."""
+    per_cell = getattr(plugins.find("learners", recipe.learner), "bytes_per_cell", None)
+    return replace(costs_of(data, 1, fixed=True), rows=len(data)).memory(recipe, per_cell)

@@ -21,7 +21,7 @@ from emlyn.core.dataset import Dataset, Fold, fold_at
 from emlyn.core.executor import Job, run_beside
 from emlyn.core.machine import memory_left
 from emlyn.core.models.model import Member
-from emlyn.core.searching.costs import costs_of
+from emlyn.core.searching.costs import fit_bytes
 from emlyn.core.searching.proposals import ensemble_weights
 from emlyn.core.searching.racing import as_good, unlearned
 from emlyn.core.searching.schedule import affordable_rows, reserve
@@ -132,11 +132,7 @@ class Finals:
     def _in_memory(self, candidate: Candidate) -> int:
         """How many rows one fit of it may have."""
         memory, most = memory_left(self.context.memory), len(self.whole.fit)
-        if not memory:
-            return most
-        learner = plugins.find("learners", candidate.recipe.learner)
-        needed = replace(costs_of(self.whole.fit, 1, fixed=True), rows=most).memory(candidate.recipe, getattr(learner, "bytes_per_cell", None))
-        return min(most, int(most * MEMORY_SHARE * memory / max(1, needed)))
+        return min(most, int(most * MEMORY_SHARE * memory / max(1, fit_bytes(candidate.recipe, self.whole.fit)))) if memory else most
 
     def _seconds(self, candidate: Candidate) -> float:
         """What its slowest fold would have taken with the threads that a finalist has; one that the clock cut short wanted more than it had."""

@@ -444,10 +444,13 @@ def _journaled(journal: RunJournal, options: TrainOptions, context: Context) -> 
 
 
 def _to_explain(learned: Learned, ready: Prepared) -> tuple[Any, Dataset]:
-    """The model and rows it did not learn from: the sealed ones, or all rows, each judged by the fold models that left it out."""
+    """The model and rows it did not learn from: the sealed ones, those put aside for finals, or all rows, each judged by the fold models that left it
+    out."""
     if ready.sealed is not None:
         return learned.model, ready.sealed
     trials = learned.trials
+    if trials.before is not None:
+        return learned.model, trials.data
     return left_out(learned.model, trials.data, trials.fold_of, len(trials.folds)) or (learned.model, ready.working)
 
 

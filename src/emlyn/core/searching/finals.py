@@ -71,7 +71,7 @@ class Finals:
             self._learn(waiting[0], waiting, found)
             begun.append(waiting.pop(0))
             waiting = waiting or [c for c in self._able if c not in begun and self._rows(self._left, [c]) >= rows][:1]
-        return found if any(c.recipe.name.endswith(MORE) for c in found.usable()) else self.trials
+        return found if any(not c.bag for c in found.usable()) else self.trials
 
     @property
     def _left(self) -> float:

@@ -308,11 +308,10 @@ class Trials:
 
     def records(self) -> tuple[Trial, ...]:
         """The leaderboard: every recipe that was tried, best first, failures last; who took no part in the finals has the score on the sample."""
-        tried = [(c, *(self.score(c) if c.results else (float("nan"), None))) for c in self.candidates if c.results or c.status == "failed"]
-        if self.before is not None:
-            here = {c.recipe.name for c in self.candidates}
-            behind = [c for c in self.before.candidates if c.recipe.name not in here and (c.results or c.status == "failed")]
-            tried += [(c, *(self.before.score(c) if c.results else (float("nan"), None))) for c in behind]
+        here, before = {c.recipe.name for c in self.candidates}, self.before
+        judged = [(self, c) for c in self.candidates]
+        judged += [(before, c) for c in before.candidates if c.recipe.name not in here] if before is not None else []
+        tried = [(c, *(t.score(c) if c.results else (float("nan"), None))) for t, c in judged if c.results or c.status == "failed"]
         tried.sort(key=lambda t: (np.isnan(t[1]), self.metric.sign * t[1]))
         return tuple(
             Trial(

@@ -220,7 +220,7 @@ class PredictionLog:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def _run(self) -> None:
-        cleaned = 0.0
+        cleaned = float("-inf")  # a machine's clock may have started a moment ago
         while True:
             first = self._queue.get()
             if first is None:

@@ -129,3 +129,14 @@ def test_a_continuation_says_how_often_the_seal_was_opened(home: Path, tmp_path:
     done = subprocess.run([*words, "--continue", "6s"], check=True, capture_output=True, text=True)
     assert "opened 2 times" in done.stdout
     assert "late:2" in done.stdout
+
+
+def test_who_goes_on_reads_the_rows_that_were_read_before(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run with more time or memory would read more of a table that was read in part: no stored trial would fit."""
+    monkeypatch.setattr("emlyn.core.tables.blocks.SHARE", 4e-5)
+    table = sealed_table(tmp_path / "late.csv")
+    first = emlyn.train(table, target="late", trials=3, jobs=1, memory="1GB")
+    assert 0 < first.evidence.lineage.rows < 2_100
+    more = emlyn.train(table, target="late", continue_="5s", jobs=1, memory="8GB")
+    assert more.evidence.lineage.parent == "late:1"
+    assert more.evidence.lineage.rows == first.evidence.lineage.rows

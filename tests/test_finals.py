@@ -12,7 +12,8 @@ import emlyn
 import toys
 from emlyn.core.dataset import Dataset
 from emlyn.core.searching.experience import taught
-from emlyn.core.searching.finals import MORE, Finals
+from emlyn.core.searching.finals import AGAIN, MORE, Finals
+from emlyn.core.searching.trials import Past
 from emlyn.core.splits import HELD_MOST, holdout
 from emlyn.core.table import Table, number_column
 from emlyn.records.plan import Plan, Recipe
@@ -145,6 +146,26 @@ def test_a_wish_to_stop_ends_the_finals():
         trials = search(plan(), rows_data(n=ROWS), binary_problem(), context)
     assert len(stops.rows) == 2
     assert f"others{MORE}" in [c.recipe.name for c in trials.usable()], "what it had learned when it was stopped counts"
+
+
+@pytest.mark.parametrize("further", [False, True])
+def test_stored_finals_are_taken_over_and_what_was_cut_short_is_learned_again_where_there_is_more_time(further):
+    stored = []
+    with toys.only(toys.Prior(), toys.Ridge(), other := Other()):
+        data = rows_data(n=ROWS)
+        first = search(plan(), data, binary_problem(), toys.context(), Past(keep=stored.append))
+        stored = [replace(r, complete=r.recipe.name != f"one{MORE}") for r in stored]
+        again = []
+        past = Past(stored, again.append, folds=1, sample=SAMPLE, further=further)
+        found = search(plan(), data, binary_problem(), toys.context(), past)
+    assert len(other.rows) == 2, "on the sample and in the finals, both in the first run"
+    assert [r.recipe.name for r in again] == ([f"one{MORE}{AGAIN}"] if further else [])
+    names = [c.recipe.name for c in found.usable()]
+    assert len(names) == len(set(names))
+    assert set(names) >= {f"one{MORE}", f"others{MORE}"}
+    np.testing.assert_array_equal(found.oof(f"others{MORE}"), first.oof(f"others{MORE}"))
+    assert {MORE in c.recipe.name for c in found.before.candidates} == {False}
+    assert {t.recipe.name for t in taught(found).trials} == {"prior", "one", "others"}
 
 
 @pytest.mark.parametrize("kind", ["group", "time"])

@@ -28,12 +28,13 @@ from emlyn.core.searching.ensembling import blend
 from emlyn.core.searching.experience import remember
 from emlyn.core.searching.trials import Past, Trials
 from emlyn.core.splits import TWINS, sealed_rows
-from emlyn.core.storing.continuing import Origin, origin
+from emlyn.core.storing.continuing import Origin, origin, version_of
 from emlyn.core.storing.registry import name_from, reserve
 from emlyn.core.storing.run_journal import RunJournal, code_version, fingerprint
 from emlyn.core.table import Table, table_digest
 from emlyn.core.tables.blocks import room
 from emlyn.core.tables.contract import conform, contract_of
+from emlyn.core.tables.sources import is_name, shown
 from emlyn.errors import DataError, OptionError
 from emlyn.events import fan_out
 from emlyn.records.audit import Audit, TrapResult
@@ -119,7 +120,7 @@ def train(source: Any, options: TrainOptions, context: Context, draw: Callable[[
     ended goes on for that long, and the new version is chosen among the trials of both.
     Raises DataError or OptionError for what a user can mend, Interrupted when stopped before there was any model.
     """
-    found = _read(source, context)
+    found = _read(source, context, _room(source, options, context))
     if options.target is None:
         near = ", ".join(list(found.table)[-8:])
         raise OptionError(
@@ -130,7 +131,7 @@ def train(source: Any, options: TrainOptions, context: Context, draw: Callable[[
         )
     with _stage(context, "profile"):
         card = profile(found, options, context)
-    name = options.name or name_from(PurePath(found.source.split("::")[0]).name.split(".")[0])
+    name = options.name or _name(found.source)
     before = origin(context.store, name, card, options) if options.continue_ else None
     if before is not None:
         name, options = before.version.name, replace(options, name=before.model)
@@ -172,7 +173,7 @@ def audit(source: Any, options: TrainOptions, context: Context, against: Any = N
 
     With `against`, a second table: what is different there. With `plant`, known defects go into copies of the table, to see which are caught.
     """
-    found = _read(source, context)
+    found = _read(source, context, room(context.memory, context.budget.seconds))
     card = profile(found, options, context)
     problem = frame(found.table, card, options, context)
     rows = target_rows(found.table, card, problem)
@@ -333,6 +334,7 @@ def gather(ready: Prepared, trials: Trials, evaluation: Evaluation, explanation:
         machine=describe_machine(),
         seed=options.seed,
         budget_s=options.budget,
+        room=ready.read.room,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         by=who(),
         options=options,
@@ -366,9 +368,22 @@ def _continued(evidence: Evidence, before: Origin, context: Context) -> Evidence
     return replace(evidence, lineage=replace(evidence.lineage, parent=before.model), journal=(*evidence.journal, more))
 
 
-def _read(source: Any, context: Context) -> Read:
+def _name(source: str) -> str:
+    """Of the model, after the file or the database that the rows come from."""
+    return name_from(PurePath(source.split("::")[0]).name.split(".")[0])
+
+
+def _room(source: Any, options: TrainOptions, context: Context) -> int:
+    """Bytes that the raw table may take. Who goes on from a run reads the rows that it read. Raises ModelError when there is no such run."""
+    if options.continue_ is None or not is_name(source):
+        return room(context.memory, context.budget.seconds)
+    lineage = version_of(context.store, options.name or _name(shown(source))).lineage
+    return lineage.room if lineage else 0
+
+
+def _read(source: Any, context: Context, most: int) -> Read:
     with _stage(context, "read"):
-        found = source if isinstance(source, Read) else read(source, room(context.memory, context.budget.seconds))
+        found = source if isinstance(source, Read) else read(source, most)
         context.emit(
             "read", f"{found.table.rows:,} rows x {len(found.table):,} columns from {found.source}", rows=found.table.rows, columns=len(found.table)
         )

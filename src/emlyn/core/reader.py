@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from emlyn import plugins
@@ -22,6 +22,8 @@ class Read:
     dialect: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     """What had to be repaired to read it: ragged lines, duplicate column names, NUL bytes."""
+    room: int = 0
+    """Bytes that the table was allowed to take, which says whether rows were left out and which; 0 = any number."""
 
 
 class Reader(Protocol):
@@ -66,8 +68,9 @@ def read(source: Any, memory: int = 0) -> Read:
     """
     for reader in plugins.collect("readers"):
         if reader.accepts(source):
-            sampling = memory and hasattr(reader, "read_within")
-            found: Read = reader.read_within(source, memory) if sampling else reader.read(source)
+            if memory and hasattr(reader, "read_within"):
+                return replace(reader.read_within(source, memory), room=memory)
+            found: Read = reader.read(source)
             return found
     raise DataError(
         f"cannot read {str(source)[:200]!r}",

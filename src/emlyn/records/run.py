@@ -33,6 +33,8 @@ class Lineage:
     by: str = ""
     parent: str = ""
     """`name:version` this one was continued or retrained from."""
+    room: int = 0
+    """Bytes that the raw table was allowed to take, which says which of its rows were read; 0 = all of them."""
     options: TrainOptions = field(default_factory=TrainOptions)
     replay: dict[str, Any] = field(default_factory=dict)
     """Recipes, folds and steps of a time-bounded run: what is needed to repeat it by `--trials`."""

@@ -21,7 +21,7 @@ from emlyn.core.dataset import Dataset
 from emlyn.core.executor import ABANDONED, Executor, ThreadExecutor
 from emlyn.core.machine import busy_share, memory_left
 from emlyn.core.searching.costs import costs_of
-from emlyn.core.searching.finals import Finals
+from emlyn.core.searching.finals import MORE, Finals
 from emlyn.core.searching.flights import Flight, Flights
 from emlyn.core.searching.loading import Loading
 from emlyn.core.searching.proposals import Proposals
@@ -66,13 +66,13 @@ def search(plan: Plan, data: Dataset, problem: Problem, context: Context, past: 
     executor: Executor = ThreadExecutor(_workers(plan, data)) if own else context.executor
     if past is None or data.shared.get("hurried"):
         past = Past()
-    race = Race(plan, trials, context, executor, past)
+    race = Race(plan, trials, context, executor, past.only(lambda r: MORE not in r.name))
     try:
         race.run()
     finally:
         if own:
             executor.close()
-    return trials if whole is None else Finals(trials, whole, all_rows, context, race.flights.threads).run()
+    return trials if whole is None else Finals(trials, whole, all_rows, context, race.flights.threads, past.only(lambda r: MORE in r.name)).run()
 
 
 def _workers(plan: Plan, data: Dataset) -> int:

@@ -54,7 +54,7 @@ def taught(trials: Trials) -> Experience:
     """The record of a run. Of its table: the shape alone. Of finals: what the sample before them taught, and who carried the ensemble in the end."""
     carried: dict[str, float] = {}
     for c in trials.candidates:
-        name = c.recipe.name.removesuffix(MORE)
+        name = c.recipe.name.partition(MORE)[0]
         carried[name] = carried.get(name, 0.0) + c.weight
     trials = trials.before or trials
     data, problem = trials.data, trials.problem

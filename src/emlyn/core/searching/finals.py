@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -26,10 +26,13 @@ from emlyn.core.searching.proposals import ensemble_weights
 from emlyn.core.searching.racing import as_good, unlearned
 from emlyn.core.searching.schedule import affordable_rows, reserve
 from emlyn.core.searching.telling import Telling
-from emlyn.core.searching.trials import Candidate, FoldResult, Trials, asked, checked, learn
+from emlyn.core.searching.trials import Candidate, FoldResult, Past, Trials, asked, checked, learn
+from emlyn.records.plan import Recipe
 
-MORE = "-more-rows"
-"""Ends the name of a recipe that was learned on more rows than the sample."""
+MORE, AGAIN = "-more-rows", "+"
+"""Ends the name of a recipe that was learned on more rows than the sample, once more where a run that was gone on from had done so."""
+AGAIN_FROM = 1.25
+"""Times the seconds that it once took from which a recipe is learned again, when there is time for more rows or rounds."""
 MOST = 4
 """Finalists, where time counts."""
 SECOND = 0.25
@@ -54,16 +57,20 @@ class Finals:
     context: Context
     threads: int
     """Threads that each fit on the sample had."""
+    past: Past = field(default_factory=Past)
+    """Finals of an earlier run, judged on the same rows, and where the results of these go."""
 
     def run(self) -> Trials:
         """The trials to go on with: of those who carry the sample's ensemble and of the finalists, judged on the rows put aside; the sample's own
         where nobody could learn from more rows."""
-        finalists = self._finalists()
-        if self.context.cancel.is_set() or not finalists:
+        finalists = [] if self.context.cancel.is_set() else self._finalists()
+        if not finalists and not self.past.results:
             return self.trials
-        rows, most = self._rows(self._left, finalists), len(self.whole.fit)
-        part = f"{rows:,} of {len(self.data):,} rows, drawn evenly: time or memory would not suffice for more" if rows < most else f"{rows:,} rows"
-        self.context.emit("note", f"finals: {', '.join(c.recipe.name for c in finalists)} on {part}")
+        rows = most = len(self.whole.fit)
+        if finalists:
+            rows = self._rows(self._left, finalists)
+            why = f" of {len(self.data):,} rows, drawn evenly: time or memory would not suffice for more" if rows < most else " rows"
+            self.context.emit("note", f"finals: {', '.join(c.recipe.name for c in finalists)} on {rows:,}{why}")
         fold, base = self._drawn(rows)
         found = self._judged(base.take(fold.positions), fold)
         waiting, begun = list(finalists), list[Candidate]()
@@ -109,7 +116,20 @@ class Finals:
     @cached_property
     def _able(self) -> list[Candidate]:
         """Who could learn from clearly more rows than the sample, in the order in which they should: leaders, then others who carry its ensemble."""
-        return [c for c in {**self._leaders, **self._carrying} if self._rows(self._left, [c])]
+        return [c for c in {**self._leaders, **self._carrying} if (rows := self._rows(self._left, [c])) and not self._had(c, rows)]
+
+    def _had(self, candidate: Candidate, rows: int) -> bool:
+        """Has the run that this one goes on from learned it from as many rows, as far as it wanted, or for about as long as it could be now? If that
+        run was killed, its results count however they came."""
+        found = self._recipe(candidate.recipe, rows)
+        same = [r for r in self.past.results if replace(r.recipe, name=found.name, why=found.why) == found]
+        enough = [r for r in same if not self.past.further or AGAIN_FROM * r.fit_s >= self._left or (r.complete and r.recipe.why == found.why)]
+        return bool(enough)
+
+    def _recipe(self, recipe: Recipe, rows: int) -> Recipe:
+        """A recipe of the sample as it is when it learns from so many rows."""
+        why = f"{recipe.name}, which carries the ensemble of the sample, on {rows:,} rows"
+        return replace(recipe, name=f"{recipe.name}{MORE}", why=why)
 
     def _finalists(self) -> list[Candidate]:
         """As many as can all see every row in the time left, and one at least. A second that weighs enough may press the first."""
@@ -167,6 +187,8 @@ class Finals:
                 prediction = checked(Member(c.recipe, 1.0, models).predict(asked(fold)), len(asked_rows))
                 result = FoldResult(c.recipe, 0, models[0], prediction, max(r.fit_s for r in c.results.values()), time.monotonic() - began)
                 found.candidates.append(Candidate(c.recipe, {0: result}, status="done", note=c.note, bag=models))
+        stored = [r for r in self.past.results if len(r.prediction) == len(asked_rows)]
+        found.candidates += [Candidate(r.recipe, {0: r}, status="done") for r in stored]
         return found
 
     def _learn(self, candidate: Candidate, waiting: Sequence[Candidate], found: Trials) -> None:
@@ -174,9 +196,9 @@ class Finals:
         fold, recipe = found.folds[0], candidate.recipe
         reading = sum(self._reading(c, len(fold.ask)) for c in waiting)
         seconds = max(0.0, self._left - reading) * self._seconds(candidate) / sum(self._seconds(c) for c in waiting)
-        began, plan = self.context.budget.spent, found.plan
-        name, why = f"{recipe.name}{MORE}", f"{recipe.name}, which carries the ensemble of the sample, on {len(fold.fit):,} rows"
-        made = Candidate(replace(recipe, name=name, why=why), status="done")
+        began, plan, made = self.context.budget.spent, found.plan, Candidate(self._recipe(recipe, len(fold.fit)), status="done")
+        while made.recipe.name in {c.recipe.name for c in found.candidates}:
+            made.recipe = replace(made.recipe, name=f"{made.recipe.name}{AGAIN}")
         found.candidates.append(made)
         telling = Telling(found, self.context)
         job = Job(learn, (plugins.find("learners", recipe.learner), made.recipe, fold), seconds, plan.threads, found.seed)
@@ -187,5 +209,7 @@ class Finals:
             made.status, made.note = "stopped", "the deadline came before it had learned more than a constant"
         else:
             made.results[0] = outcome.value
+            if self.past.keep is not None:
+                self.past.keep(outcome.value)
         found.wall_s += self.context.budget.spent - began
         telling.trial(made, made.note or "kept", None, self._left)

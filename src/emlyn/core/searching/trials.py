@@ -86,6 +86,10 @@ class Past:
     further: bool = False
     """Extended: there is time that it did not have, so what its deadline cut short is worth learning once more."""
 
+    def only(self, wanted: Callable[[Recipe], bool]) -> Past:
+        """With the results of some recipes alone."""
+        return replace(self, results=[r for r in self.results if wanted(r.recipe)])
+
 
 def learn(learner: Learner, recipe: Recipe, fold: Fold, effort: Effort) -> FoldResult:
     """The job of a trial: learn on a fold, answer what it asks. Runs wherever the executor says.

@@ -36,13 +36,30 @@ class Origin:
         return f"{self.version.name}:{self.version.version}"
 
 
+def version_of(store: Store, name: str) -> ModelVersion:
+    """The version to go on from: by name alone the latest, since nobody goes on from an older one without saying so.
+
+    Raises ModelError when there is none.
+    """
+    if ":" in name or "@" in name:
+        return registry.resolve(store, name)
+    if not any(v.name == name for v in registry.versions(store)):
+        raise ModelError(
+            f"there is nothing to continue: no model called {name!r} was trained in this workspace",
+            where=str(store.root),
+            allowed=", ".join(sorted({v.name for v in registry.versions(store)})[:20]) or "a model that was trained here before",
+            next_step="name the model with --name, or run the same command with --budget in place of --continue",
+        )
+    return registry.resolve(store, f"{name}@{registry.LATEST}")
+
+
 def origin(store: Store, name: str, card: DataCard, options: TrainOptions) -> Origin:
     """The run of the latest version of `name`, or of the one it says (`NAME:version`, `NAME@alias`).
 
     Raises ModelError when there is no such version or its trials are not stored any more, DataError when the rows differ, OptionError when what
     the user asks for does; each says what is different.
     """
-    version = _version(store, name)
+    version = version_of(store, name)
     found = Origin(version, run_of(store, f"{version.name}:{version.version}") or "")
     lineage = version.lineage
     if lineage is None or not found.run:
@@ -76,20 +93,6 @@ def origin(store: Store, name: str, card: DataCard, options: TrainOptions) -> Or
         )
     ended = store.events(f"run:{found.run}", kind="ensemble")
     return dataclasses.replace(found, score=float(ended[-1].body["data"]["score"])) if ended else found
-
-
-def _version(store: Store, name: str) -> ModelVersion:
-    """By name alone the latest version, since nobody goes on from an older one without saying so."""
-    if ":" in name or "@" in name:
-        return registry.resolve(store, name)
-    if not any(v.name == name for v in registry.versions(store)):
-        raise ModelError(
-            f"there is nothing to continue: no model called {name!r} was trained in this workspace",
-            where=str(store.root),
-            allowed=", ".join(sorted({v.name for v in registry.versions(store)})[:20]) or "a model that was trained here before",
-            next_step="name the model with --name, or run the same command with --budget in place of --continue",
-        )
-    return registry.resolve(store, f"{name}@{registry.LATEST}")
 
 
 def _changed(then: TrainOptions, now: TrainOptions) -> str:

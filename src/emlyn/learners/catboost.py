@@ -23,9 +23,10 @@ from emlyn.records.plan import Recipe
 from emlyn.records.problem import Problem
 
 RESERVED = frozenset({"task", "classes", "target"})
-LEARNED = 20.0
-"""Rounds times learning rate below which a fit would end half learned."""
-FASTEST = 0.3
+LEARNED, LEARNED_ROWS = 20.0, 5_000
+"""Rounds times learning rate below which a fit on up to so many rows would end half learned; more rows bear more (docs/decisions/0021-rates.md)."""
+FASTEST, MANY_ROWS = (0.3, 0.5), 10_000
+"""The highest learning rate below so many rows, and from there."""
 PILOT_FROM = 20_000
 """Cells (rows x features, x classes where there are several) from which a few trial rounds measure the speed before the rate is settled."""
 PILOT_ROUNDS = 5
@@ -53,7 +54,7 @@ class CatBoost:
         deep.update(bootstrap_type="Bernoulli", subsample=0.85)
         slow: dict[str, Any] = {"learning_rate": rate / 2.5, "depth": 6}
         if n > 100_000:
-            shallow.update(border_count=128, max_ctr_complexity=2, bootstrap_type="Bernoulli", subsample=0.7)
+            shallow.update(border_count=128, max_ctr_complexity=2, bootstrap_type="Bernoulli", subsample=0.7, leaf_estimation_iterations=3)
         found = [
             ("catboost", shallow, "library defaults at a brisk learning rate: the best model without tuning on most tables"),
             ("catboost-deep", deep, "eight levels: interactions of many columns"),
@@ -113,8 +114,8 @@ class CatBoost:
         _model(recipe, {}, PILOT_ROUNDS, effort).fit(train, callbacks=[pilot])
         per_round = (pilot.ends[-1] - pilot.ends[0]) / max(len(pilot.ends) - 1, 1)  # without what comes before the first round
         rounds = max(1.0, (effort.seconds - (time.monotonic() - began)) / max(per_round, 1e-6))
-        rate = float(recipe.params.get("learning_rate", 0.06))
-        return {} if rounds * rate >= LEARNED else {"learning_rate": max(rate, round(min(FASTEST, LEARNED / rounds), 4))}
+        rate, faster = float(recipe.params.get("learning_rate", 0.06)), rate_for(rounds, train.num_row())
+        return {"learning_rate": faster} if faster > rate else {}
 
     def load(self, parts: Mapping[str, bytes]) -> Fitted:
         document, arrays = unpack(parts)
@@ -134,6 +135,12 @@ class CatBoost:
             raise broken(str(error)) from error
         require(len(model.feature_names_) == int(document["features"]), "its trees use other features")
         return FittedCatBoost(model, outcome, int(model.tree_count_), None, classes, FoldPrep.load(within(parts, "prep")))
+
+
+def rate_for(rounds: float, rows: int) -> float:
+    """The learning rate at which so many rounds learn enough from so many rows."""
+    wanted = LEARNED * max(1.0, rows / LEARNED_ROWS) ** (1 / 3)
+    return round(min(FASTEST[rows >= MANY_ROWS], wanted / rounds), 4)
 
 
 def _model(recipe: Recipe, settled: Mapping[str, float], rounds: int, effort: Effort) -> Any:

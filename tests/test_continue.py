@@ -118,6 +118,8 @@ def test_a_run_that_ended_goes_on(home: Path, tmp_path: Path) -> None:
         emlyn.train(table, target="a", continue_="5s", name="late:1")
     with pytest.raises(DataError, match="2,100 rows then, 2,099 now"):
         emlyn.train(sealed_table(tmp_path / "late.csv", 2_099), target="late", continue_="5s")
+    with pytest.raises(DataError, match="no such file"):
+        emlyn.train(tmp_path / "latte.csv", target="late", continue_="5s")
     with pytest.raises(ModelError, match="nothing to continue"):
         emlyn.train(table, target="late", continue_="5s", name="another")
 

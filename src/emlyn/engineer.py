@@ -34,7 +34,7 @@ from emlyn.core.storing.run_journal import RunJournal, code_version, fingerprint
 from emlyn.core.table import Table, table_digest
 from emlyn.core.tables.blocks import room
 from emlyn.core.tables.contract import conform, contract_of
-from emlyn.core.tables.sources import is_name, shown
+from emlyn.core.tables.sources import is_name, shown, sort_of
 from emlyn.errors import DataError, OptionError
 from emlyn.events import fan_out
 from emlyn.records.audit import Audit, TrapResult
@@ -375,7 +375,7 @@ def _name(source: str) -> str:
 
 def _room(source: Any, options: TrainOptions, context: Context) -> int:
     """Bytes that the raw table may take. Who goes on from a run reads the rows that it read. Raises ModelError when there is no such run."""
-    if options.continue_ is None or not is_name(source):
+    if options.continue_ is None or not is_name(source) or sort_of(source) == "missing":  # the reader says what is near a path that is not there
         return room(context.memory, context.budget.seconds)
     lineage = version_of(context.store, options.name or _name(shown(source))).lineage
     return lineage.room if lineage else 0

@@ -54,7 +54,8 @@ class CatBoost:
         deep.update(bootstrap_type="Bernoulli", subsample=0.85)
         slow: dict[str, Any] = {"learning_rate": rate / 2.5, "depth": 6}
         if n > 100_000:
-            shallow.update(border_count=128, max_ctr_complexity=2, bootstrap_type="Bernoulli", subsample=0.7, leaf_estimation_iterations=3)
+            shallow.update(border_count=128, max_ctr_complexity=2, bootstrap_type="Bernoulli", subsample=0.7)
+            shallow.update({"leaf_estimation_iterations": 3} if problem.task == "binary" else {})  # of ten passes over all rows
         found = [
             ("catboost", shallow, "library defaults at a brisk learning rate: the best model without tuning on most tables"),
             ("catboost-deep", deep, "eight levels: interactions of many columns"),

@@ -64,7 +64,7 @@ class Finals:
         """The trials to go on with: of those who carry the sample's ensemble and of the finalists, judged on the rows put aside; the sample's own
         where nobody could learn from more rows."""
         finalists = [] if self.context.cancel.is_set() else self._finalists()
-        if not finalists and not self.past.results:
+        if not finalists and not self._stored:
             return self.trials
         rows = most = len(self.whole.fit)
         if finalists:
@@ -87,6 +87,11 @@ class Finals:
             return math.inf
         room = self.context.budget.until("search")
         return room - reserve(room)
+
+    @cached_property
+    def _stored(self) -> list[FoldResult]:
+        """Finals of an earlier run that answer the rows put aside."""
+        return [r for r in self.past.results if len(r.prediction) == len(self.whole.ask)]
 
     @cached_property
     def _carrying(self) -> dict[Candidate, float]:
@@ -122,9 +127,8 @@ class Finals:
         """Has the run that this one goes on from learned it from as many rows, as far as it wanted, or for about as long as it could be now? If that
         run was killed, its results count however they came."""
         found = self._recipe(candidate.recipe, rows)
-        same = [r for r in self.past.results if replace(r.recipe, name=found.name, why=found.why) == found]
-        enough = [r for r in same if not self.past.further or AGAIN_FROM * r.fit_s >= self._left or (r.complete and r.recipe.why == found.why)]
-        return bool(enough)
+        same = [r for r in self._stored if replace(r.recipe, name=found.name, why=found.why) == found]
+        return any(not self.past.further or AGAIN_FROM * r.fit_s >= self._left or (r.complete and r.recipe.why == found.why) for r in same)
 
     def _recipe(self, recipe: Recipe, rows: int) -> Recipe:
         """A recipe of the sample as it is when it learns from so many rows."""
@@ -187,8 +191,7 @@ class Finals:
                 prediction = checked(Member(c.recipe, 1.0, models).predict(asked(fold)), len(asked_rows))
                 result = FoldResult(c.recipe, 0, models[0], prediction, max(r.fit_s for r in c.results.values()), time.monotonic() - began)
                 found.candidates.append(Candidate(c.recipe, {0: result}, status="done", note=c.note, bag=models))
-        stored = [r for r in self.past.results if len(r.prediction) == len(asked_rows)]
-        found.candidates += [Candidate(r.recipe, {0: r}, status="done") for r in stored]
+        found.candidates += [Candidate(r.recipe, {0: r}, status="done") for r in self._stored]
         return found
 
     def _learn(self, candidate: Candidate, waiting: Sequence[Candidate], found: Trials) -> None:

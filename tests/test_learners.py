@@ -381,3 +381,14 @@ def test_few_rounds_on_many_rows_learn_at_a_higher_rate(rounds, rows):
     assert 0 < rate <= 0.5
     assert rate_for(rounds, 10 * rows) >= rate >= rate_for(2 * rounds, rows)
     assert rows > 5_000 or rate == pytest.approx(min(0.3, 20 / rounds), abs=1e-4)
+
+
+@pytest.mark.parametrize(("task", "steps"), [("binary", 3), ("multiclass", None), ("regression", None)])
+def test_on_many_rows_only_two_classes_take_several_steps_in_a_leaf(task, steps):
+    """Elsewhere CatBoost takes one, and more would be passes over all rows for nothing."""
+    n = 100_001
+    answers = np.arange(n) % 3 if task != "binary" else np.arange(n) % 2
+    data = rows_dataset(Table({"x": number_column(np.arange(n) % 97)}), answers, classes=len(problem_for(task).classes))
+    data.shared["encoder"] = fit_encoder(data.rows)
+    found = {r.name: r for r in built_in("catboost").recipes(problem_for(task), data)}
+    assert found["catboost"].params.get("leaf_estimation_iterations") == steps

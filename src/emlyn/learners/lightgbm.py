@@ -184,11 +184,9 @@ def _library_params(recipe: Recipe, outcome: Outcome, fit: Dataset, effort: Effo
 
 
 def _dataset(lightgbm: Any, matrix: Matrix, params: dict[str, Any], reference: Any = None) -> Any:
-    held = {k: params[k] for k in ("max_bin", "feature_pre_filter", "data_random_seed", "num_threads", "verbosity", "linear_tree") if k in params}
+    held = {k: params[k] for k in ("max_bin", "feature_pre_filter", "data_random_seed", "num_threads", "verbosity") if k in params}
     codes, label = sorted(matrix.levels), np.zeros(len(matrix))
-    raw = bool(params.get("linear_tree"))
-    made = lightgbm.Dataset(matrix.dense, label, reference=reference, params=held, categorical_feature=codes or "auto", free_raw_data=not raw)
-    return made.construct()
+    return lightgbm.Dataset(matrix.dense, label, reference=reference, params=held, categorical_feature=codes or "auto").construct()
 
 
 def _binned(recipe: Recipe, fit: Dataset, watch: Dataset | None, outcome: Outcome, params: dict[str, Any]) -> tuple[Any, Any, FoldPrep]:
@@ -196,7 +194,7 @@ def _binned(recipe: Recipe, fit: Dataset, watch: Dataset | None, outcome: Outcom
     import lightgbm
 
     base = fit.rows.rows
-    if recipe.features or params.get("linear_tree") or len(fit) < 0.3 * base or len(np.unique(fit.units)) < len(fit):
+    if recipe.features or len(fit) < 0.3 * base or len(np.unique(fit.units)) < len(fit):
         prep, matrix = FoldPrep.learn(recipe.features, fit, outcome, params["seed"])
         train = _dataset(lightgbm, matrix, params)
         _answer(train, fit, outcome, np.arange(len(fit)))

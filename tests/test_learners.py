@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import sparse
@@ -147,13 +147,14 @@ def test_rows_that_come_again_are_remembered():
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=20), st.sampled_from([0.01, 0.05, 0.3]))
+@example([1.0, 0.9999999999999999], 0.05)
 def test_smoothing_of_labels_is_taken_back(learned, smoothing):
     """A rare class is as rare as it was, nothing becomes impossible and no two rows change places."""
     true = np.column_stack([1 - np.array(learned), learned])
     found = unsmoothed((1 - smoothing) * true + smoothing / 2, smoothing)
     np.testing.assert_allclose(found.sum(axis=1), 1)
     assert (found > 0).all()
-    assert (np.diff(found[np.argsort(true[:, 1]), 1]) >= 0).all()
+    assert (np.diff(found[np.argsort(true[:, 1]), 1]) >= -1e-14).all()  # but for the last digit of rows that differ in it alone
     inner = (true > smoothing).all(axis=1)
     np.testing.assert_allclose(found[inner], true[inner], atol=0.02)
 
